@@ -53,6 +53,9 @@ MAIN := $(call obj,common/runtime/main.c)
 BINS := $(SERVICES:%=$(B)/bin/%) $(if $(CLI_SRC),$(B)/bin/weir)
 TEST_BINS := $(TEST_SERVICES:%=$(B)/test/%) $(UNIT_TESTS:%=$(B)/test/%) $(CONTRACT_TESTS:%=$(B)/test/%)
 
+# One short line a step; V=1 shows the commands.
+say = $(if $(V),,@echo '  $(1) $(2)';)
+
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: all help test-bins deps demo check unit contract integration bench asan tsan fuzz lint format contracts layers install clean
@@ -66,50 +69,50 @@ test-bins: $(BINS) $(TEST_BINS)
 
 $(B)/obj/common/%.o: common/%.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(INC_common) $(CPPFLAGS_LIBS) -c $< -o $@
+	$(call say,CC,$@)$(CC) $(CFLAGS) $(INC_common) $(CPPFLAGS_LIBS) -c $< -o $@
 $(B)/obj/proto/%.o: proto/%.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(INC_proto) -c $< -o $@
+	$(call say,CC,$@)$(CC) $(CFLAGS) $(INC_proto) -c $< -o $@
 $(B)/obj/services/%.o: services/%.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(INC_service) -c $< -o $@
+	$(call say,CC,$@)$(CC) $(CFLAGS) $(INC_service) -c $< -o $@
 $(B)/obj/cli/%.o: cli/%.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(INC_cli) $(CPPFLAGS_LIBS) -c $< -o $@
+	$(call say,CC,$@)$(CC) $(CFLAGS) $(INC_cli) $(CPPFLAGS_LIBS) -c $< -o $@
 $(B)/obj/tests/%.o: tests/%.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(INC_tests) $(CPPFLAGS_LIBS) -c $< -o $@
+	$(call say,CC,$@)$(CC) $(CFLAGS) $(INC_tests) $(CPPFLAGS_LIBS) -c $< -o $@
 
 $(LIBWEIR): $(call obj,$(COMMON_SRC))
 	@mkdir -p $(@D) && rm -f $@
-	ar rcs $@ $^
+	$(call say,AR,$@)ar rcs $@ $^
 $(LIBPROTO): $(call obj,$(PROTO_SRC))
 	@mkdir -p $(@D) && rm -f $@
-	ar rcs $@ $^
+	$(call say,AR,$@)ar rcs $@ $^
 
 define service_rule
 $(B)/bin/$(1): $$(call obj,$$(wildcard services/$(1)/*.c)) $(MAIN) $(LIBPROTO) $(LIBWEIR)
 	@mkdir -p $$(@D)
-	$$(CC) $$(LDFLAGS) -o $$@ $$^ $$(LIBS)
+	$$(call say,LD,$$@)$$(CC) $$(LDFLAGS) -o $$@ $$^ $$(LIBS)
 endef
 $(foreach s,$(SERVICES),$(eval $(call service_rule,$(s))))
 
 $(B)/bin/weir: $(call obj,$(CLI_SRC)) $(LIBPROTO) $(LIBWEIR)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(call say,LD,$@)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 $(TEST_SERVICES:%=$(B)/test/%): $(B)/test/%: $(B)/obj/tests/services/%.o $(MAIN) $(LIBPROTO) $(LIBWEIR)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(call say,LD,$@)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(UNIT_TESTS:%=$(B)/test/%): $(B)/test/%: $(B)/obj/tests/unit/%.o $(LIBPROTO) $(LIBWEIR)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS)
+	$(call say,LD,$@)$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS)
 $(CONTRACT_TESTS:%=$(B)/test/%): $(B)/test/%: $(B)/obj/tests/contract/%.o $(LIBPROTO) $(LIBWEIR)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS)
+	$(call say,LD,$@)$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS)
 $(FUZZERS:%=$(B)/fuzz/%): $(B)/fuzz/%: $(B)/obj/tests/fuzz/%.o $(LIBPROTO) $(LIBWEIR)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS)
+	$(call say,LD,$@)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS)
 
 clean: ## remove what was built (the local stack's data stays: deploy/local/stack down --wipe)
 	rm -rf build

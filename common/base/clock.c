@@ -42,7 +42,7 @@ void weir_iso_time(int64_t wall_ms, char out[WEIR_ISO_SIZE])
     const int64_t first = -62167219200000, last = 253402300799999; /* years 0000 and 9999 */
     int64_t ms = wall_ms < first ? first : wall_ms > last ? last : wall_ms;
 
-    ms -= first - 60 * INT64_C(86400000); /* since 0000-03-01; may be negative by 60 days */
+    ms -= first + 60 * INT64_C(86400000); /* since 0000-03-01, from -60 days on */
     int64_t days = ms / 86400000 - (ms % 86400000 < 0);
     int64_t of_day = ms - days * 86400000;
 

@@ -68,10 +68,15 @@ void weir_sha256_free(weir_sha256 **hash)
     *hash = NULL;
 }
 
+void weir_sha256_digest(const void *data, size_t length, uint8_t out[32])
+{
+    check(EVP_Digest(data, length, out, NULL, sha256(), NULL));
+}
+
 void weir_sha256_hex(const void *data, size_t length, char out[WEIR_SHA256_HEX_SIZE])
 {
     uint8_t digest[32];
-    check(EVP_Digest(data, length, digest, NULL, sha256(), NULL));
+    weir_sha256_digest(data, length, digest);
     weir_hex(digest, sizeof(digest), out);
 }
 

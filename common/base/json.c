@@ -31,7 +31,7 @@ struct decoder {
 
 /* What the first pass notes of a row. */
 struct found {
-    struct json_span value; /* .text NULL: absent */
+    struct weir_span value; /* .text NULL: absent */
     size_t blocked; /* not 0: so many bytes of the row's path lead to a value that is no object */
 };
 
@@ -66,7 +66,7 @@ static int wrong(struct decoder *decoder, const struct place *place, const char 
 /* The fault of a row. */
 #define WRONG(...) wrong(decoder, place, field->path, strlen(field->path), __VA_ARGS__)
 
-static int not_json(struct decoder *decoder, const struct json_scan *scan)
+static int not_json(struct decoder *decoder, const struct weir_scan *scan)
 {
     return weir_fail(decoder->err, WEIR_BAD_INPUT, "not JSON: %s near byte %zu", scan->fault,
                      (size_t)(scan->at - scan->begin));
@@ -96,21 +96,21 @@ static int step(const char *path, size_t depth, const char *name, size_t length)
 
 /* Notes the members of the object at scan for those rows whose path begins as prefix does, depth
  * bytes long. */
-static bool scan_object(struct decoder *decoder, struct json_scan *scan,
+static bool scan_object(struct decoder *decoder, struct weir_scan *scan,
                         const struct weir_field *fields, size_t rows, const char *prefix,
                         size_t depth, struct found *found)
 {
-    struct json_span key;
-    bool more = json_open(scan, '{');
+    struct weir_span key;
+    bool more = weir_scan_open(scan, '{');
 
-    for (; more; more = json_more(scan, '{')) {
-        if (!json_member(scan, &key))
+    for (; more; more = weir_scan_more(scan, '{')) {
+        if (!weir_scan_member(scan, &key))
             return false;
 
         const char *name = key.text + 1;
         size_t length = key.length - 2;
         if (memchr(name, '\\', length) != NULL)
-            name = json_string(&key, decoder->arena, &length);
+            name = weir_scan_text(&key, decoder->arena, &length);
 
         const char *inner = NULL; /* path of a row that leads through this member */
         struct found *leaf = NULL;
@@ -129,14 +129,14 @@ static bool scan_object(struct decoder *decoder, struct json_scan *scan,
         }
 
         size_t inner_depth = depth + 1 + length;
-        struct json_span value;
-        char first = json_peek(scan);
+        struct weir_span value;
+        char first = weir_scan_peek(scan);
         if (inner != NULL && first == '{') {
             if (!scan_object(decoder, scan, fields, rows, inner, inner_depth, found))
                 return false;
             continue;
         }
-        if (!json_skip_value(scan, &value))
+        if (!weir_scan_value(scan, &value))
             return false;
         if (leaf != NULL)
             leaf->value = value;
@@ -151,11 +151,11 @@ static bool scan_object(struct decoder *decoder, struct json_scan *scan,
 
 /* ---- second pass ---- */
 
-static int decode_value(struct decoder *decoder, struct json_scan *scan,
+static int decode_value(struct decoder *decoder, struct weir_scan *scan,
                         const struct weir_field *fields, const struct place *place, void *out);
 
 static int decode_text(struct decoder *decoder, const struct place *place,
-                       const struct weir_field *field, const struct json_span *value,
+                       const struct weir_field *field, const struct weir_span *value,
                        const char **out)
 {
     if (value->text[0] != '"')
@@ -165,7 +165,7 @@ static int decode_text(struct decoder *decoder, const struct place *place,
     size_t length = value->length - 2, max = field->max_len;
     if (max != 0 && length / 6 > max)
         return WRONG("longer than %zu bytes", max);
-    char *text = json_string(value, decoder->arena, &length);
+    char *text = weir_scan_text(value, decoder->arena, &length);
     if (max != 0 && length > max)
         return WRONG("longer than %zu bytes", max);
 
@@ -185,12 +185,12 @@ static int decode_text(struct decoder *decoder, const struct place *place,
 }
 
 /* The scanner has checked the grammar, so a span that begins like a number is one. */
-static bool is_number(const struct json_span *value)
+static bool is_number(const struct weir_span *value)
 {
     return value->text[0] == '-' || (value->text[0] >= '0' && value->text[0] <= '9');
 }
 
-static double to_double(struct decoder *decoder, const struct json_span *value)
+static double to_double(struct decoder *decoder, const struct weir_span *value)
 {
     char copy[64];
 
@@ -203,7 +203,7 @@ static double to_double(struct decoder *decoder, const struct json_span *value)
 }
 
 static int decode_int(struct decoder *decoder, const struct place *place,
-                      const struct weir_field *field, const struct json_span *value, int64_t *out)
+                      const struct weir_field *field, const struct weir_span *value, int64_t *out)
 {
     if (!is_number(value))
         return WRONG("not an integer");
@@ -237,7 +237,7 @@ static int decode_int(struct decoder *decoder, const struct place *place,
 }
 
 static int decode_number(struct decoder *decoder, const struct place *place,
-                         const struct weir_field *field, const struct json_span *value, double *out)
+                         const struct weir_field *field, const struct weir_span *value, double *out)
 {
     if (!is_number(value))
         return WRONG("not a number");
@@ -255,7 +255,7 @@ static int decode_number(struct decoder *decoder, const struct place *place,
 }
 
 static int decode_bool(struct decoder *decoder, const struct place *place,
-                       const struct weir_field *field, const struct json_span *value, bool *out)
+                       const struct weir_field *field, const struct weir_span *value, bool *out)
 {
     if (value->text[0] != 't' && value->text[0] != 'f')
         return WRONG("not true or false");
@@ -264,7 +264,7 @@ static int decode_bool(struct decoder *decoder, const struct place *place,
 }
 
 static int decode_list(struct decoder *decoder, const struct place *place,
-                       const struct weir_field *field, const struct json_span *value,
+                       const struct weir_field *field, const struct weir_span *value,
                        struct weir_list *out)
 {
     assert(field->items != NULL && field->item_size > 0);
@@ -280,12 +280,12 @@ static int decode_list(struct decoder *decoder, const struct place *place,
         return WEIR_OK;
 
     char *items = weir_alloc_zero(decoder->arena, value->count * field->item_size);
-    struct json_scan scan = { .begin = value->text,
+    struct weir_scan scan = { .begin = value->text,
                               .at = value->text,
                               .end = value->text + value->length };
     struct place element = { .parent = place, .path = field->path };
-    bool more = json_open(&scan, '[');
-    for (; more; more = json_more(&scan, '['), element.index++)
+    bool more = weir_scan_open(&scan, '[');
+    for (; more; more = weir_scan_more(&scan, '['), element.index++)
         if (decode_value(decoder, &scan, field->items, &element,
                          items + element.index * field->item_size) < 0)
             return decoder->err->fault;
@@ -296,7 +296,7 @@ static int decode_list(struct decoder *decoder, const struct place *place,
 static int decode_row(struct decoder *decoder, const struct place *place,
                       const struct weir_field *field, const struct found *found, void *out)
 {
-    const struct json_span *value = &found->value;
+    const struct weir_span *value = &found->value;
     char *member = (char *)out + field->at.offset;
     bool takes_null = field->nullable || field->at.type == WEIR_TYPE_OPT_INT ||
                       field->at.type == WEIR_TYPE_OPT_BOOL;
@@ -334,7 +334,7 @@ static int decode_row(struct decoder *decoder, const struct place *place,
 
 /* Takes one value from scan: an object by the table's rows, or anything where its only row has the
  * path "". */
-static int decode_value(struct decoder *decoder, struct json_scan *scan,
+static int decode_value(struct decoder *decoder, struct weir_scan *scan,
                         const struct weir_field *fields, const struct place *place, void *out)
 {
     struct found found[MAX_ROWS];
@@ -343,16 +343,16 @@ static int decode_value(struct decoder *decoder, struct json_scan *scan,
 
     memset(found, 0, rows * sizeof(found[0]));
     if (rows > 0 && fields[0].path[0] == '\0') {
-        ok = json_skip_value(scan, &found[0].value);
-    } else if (json_peek(scan) == '{') {
+        ok = weir_scan_value(scan, &found[0].value);
+    } else if (weir_scan_peek(scan) == '{') {
         ok = scan_object(decoder, scan, fields, rows, "", 0, found);
     } else {
-        struct json_span unused;
-        if (json_skip_value(scan, &unused) && (place != NULL || json_at_end(scan)))
+        struct weir_span unused;
+        if (weir_scan_value(scan, &unused) && (place != NULL || weir_scan_end(scan)))
             return wrong(decoder, place, "", 0, "not an object");
         return not_json(decoder, scan);
     }
-    if (!ok || (place == NULL && !json_at_end(scan)))
+    if (!ok || (place == NULL && !weir_scan_end(scan)))
         return not_json(decoder, scan);
 
     for (size_t i = 0; i < rows; i++)
@@ -366,7 +366,7 @@ int weir_json_decode(const struct weir_field *fields, const void *text, size_t l
 {
     struct decoder decoder = { .arena = arena, .err = err };
     const char *begin = text != NULL ? text : "";
-    struct json_scan scan = { .begin = begin, .at = begin, .end = begin + (text ? length : 0) };
+    struct weir_scan scan = { .begin = begin, .at = begin, .end = begin + (text ? length : 0) };
 
     memset(out, 0, struct_size);
     return decode_value(&decoder, &scan, fields, NULL, out);

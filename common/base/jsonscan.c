@@ -5,14 +5,14 @@
 
 #include "base/utf8.h"
 
-static bool fail(struct json_scan *scan, const char *fault)
+static bool fail(struct weir_scan *scan, const char *fault)
 {
     if (scan->fault == NULL)
         scan->fault = scan->at < scan->end ? fault : "cut short";
     return false;
 }
 
-char json_peek(struct json_scan *scan)
+char weir_scan_peek(struct weir_scan *scan)
 {
     while (scan->at < scan->end &&
            (*scan->at == ' ' || *scan->at == '\n' || *scan->at == '\t' || *scan->at == '\r'))
@@ -44,7 +44,7 @@ static int hex4(const char *text)
 }
 
 /* At a backslash. */
-static bool skip_escape(struct json_scan *scan)
+static bool skip_escape(struct weir_scan *scan)
 {
     if (scan->end - scan->at < 2) {
         scan->at = scan->end;
@@ -90,7 +90,7 @@ static bool any_special(const char *at)
 }
 
 /* At a quote. */
-static bool skip_string(struct json_scan *scan)
+static bool skip_string(struct weir_scan *scan)
 {
     scan->at++;
     for (;;) {
@@ -120,7 +120,7 @@ static bool skip_string(struct json_scan *scan)
 }
 
 /* At least one digit. */
-static bool skip_digits(struct json_scan *scan)
+static bool skip_digits(struct weir_scan *scan)
 {
     const char *first = scan->at;
     while (scan->at < scan->end && *scan->at >= '0' && *scan->at <= '9')
@@ -128,7 +128,7 @@ static bool skip_digits(struct json_scan *scan)
     return scan->at > first || fail(scan, "a broken number");
 }
 
-static bool take(struct json_scan *scan, char a, char b)
+static bool take(struct weir_scan *scan, char a, char b)
 {
     if (scan->at == scan->end || (*scan->at != a && *scan->at != b))
         return false;
@@ -136,7 +136,7 @@ static bool take(struct json_scan *scan, char a, char b)
     return true;
 }
 
-static bool skip_number(struct json_scan *scan)
+static bool skip_number(struct weir_scan *scan)
 {
     take(scan, '-', '-');
     if (!take(scan, '0', '0') && !skip_digits(scan))
@@ -150,7 +150,7 @@ static bool skip_number(struct json_scan *scan)
     return true;
 }
 
-static bool skip_word(struct json_scan *scan, const char *word)
+static bool skip_word(struct weir_scan *scan, const char *word)
 {
     size_t length = strlen(word);
     if ((size_t)(scan->end - scan->at) < length || memcmp(scan->at, word, length) != 0)
@@ -161,37 +161,37 @@ static bool skip_word(struct json_scan *scan, const char *word)
 
 /* ---- containers ---- */
 
-bool json_open(struct json_scan *scan, char bracket)
+bool weir_scan_open(struct weir_scan *scan, char bracket)
 {
-    if (json_peek(scan) != bracket)
+    if (weir_scan_peek(scan) != bracket)
         return fail(scan, "a wrong character");
-    if (++scan->depth > JSON_MAX_DEPTH)
+    if (++scan->depth > WEIR_SCAN_MAX_DEPTH)
         return fail(scan, "nested too deeply");
     scan->at++;
-    if (json_peek(scan) != bracket + 2) /* "{}" and "[]" in ASCII */
+    if (weir_scan_peek(scan) != bracket + 2) /* "{}" and "[]" in ASCII */
         return true;
     scan->at++;
     scan->depth--;
     return false;
 }
 
-bool json_member(struct json_scan *scan, struct json_span *key)
+bool weir_scan_member(struct weir_scan *scan, struct weir_span *key)
 {
-    if (json_peek(scan) != '"')
+    if (weir_scan_peek(scan) != '"')
         return fail(scan, "a name was expected");
     const char *start = scan->at;
     if (!skip_string(scan))
         return false;
-    *key = (struct json_span){ .text = start, .length = (size_t)(scan->at - start) };
-    if (json_peek(scan) != ':')
+    *key = (struct weir_span){ .text = start, .length = (size_t)(scan->at - start) };
+    if (weir_scan_peek(scan) != ':')
         return fail(scan, "a colon was expected");
     scan->at++;
     return true;
 }
 
-bool json_more(struct json_scan *scan, char bracket)
+bool weir_scan_more(struct weir_scan *scan, char bracket)
 {
-    char c = json_peek(scan);
+    char c = weir_scan_peek(scan);
     if (c != ',' && c != bracket + 2)
         return fail(scan, "a comma was expected");
     scan->at++;
@@ -201,25 +201,25 @@ bool json_more(struct json_scan *scan, char bracket)
     return false;
 }
 
-static bool skip_container(struct json_scan *scan, char bracket, size_t *count)
+static bool skip_container(struct weir_scan *scan, char bracket, size_t *count)
 {
-    struct json_span unused;
-    bool more = json_open(scan, bracket);
+    struct weir_span unused;
+    bool more = weir_scan_open(scan, bracket);
 
     while (more) {
-        if (bracket == '{' && !json_member(scan, &unused))
+        if (bracket == '{' && !weir_scan_member(scan, &unused))
             return false;
-        if (!json_skip_value(scan, &unused))
+        if (!weir_scan_value(scan, &unused))
             return false;
         (*count)++;
-        more = json_more(scan, bracket);
+        more = weir_scan_more(scan, bracket);
     }
     return scan->fault == NULL;
 }
 
-bool json_skip_value(struct json_scan *scan, struct json_span *out)
+bool weir_scan_value(struct weir_scan *scan, struct weir_span *out)
 {
-    char c = json_peek(scan);
+    char c = weir_scan_peek(scan);
     const char *start = scan->at;
     size_t count = 0;
     bool ok;
@@ -246,13 +246,13 @@ bool json_skip_value(struct json_scan *scan, struct json_span *out)
                                                   : fail(scan, "a value was expected");
     }
     *out =
-        (struct json_span){ .text = start, .length = (size_t)(scan->at - start), .count = count };
+        (struct weir_span){ .text = start, .length = (size_t)(scan->at - start), .count = count };
     return ok;
 }
 
-bool json_at_end(struct json_scan *scan)
+bool weir_scan_end(struct weir_scan *scan)
 {
-    json_peek(scan);
+    weir_scan_peek(scan);
     return scan->at == scan->end || fail(scan, "more after the end");
 }
 
@@ -278,7 +278,7 @@ static char *put_utf8(char *out, unsigned code)
     return out;
 }
 
-char *json_string(const struct json_span *span, weir_arena *arena, size_t *length)
+char *weir_scan_text(const struct weir_span *span, weir_arena *arena, size_t *length)
 {
     const char *at = span->text + 1, *end = span->text + span->length - 1;
     const char *slash = memchr(at, '\\', (size_t)(end - at));

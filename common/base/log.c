@@ -86,7 +86,7 @@ static bool admit(enum weir_level level, const char *msg, int64_t *held_back)
     bool yes;
 
     pthread_mutex_lock(&windows_lock);
-    struct window *set = windows[hash >> 32 & (SETS - 1)], *found = NULL;
+    struct window *set = windows[hash >> 1 & (SETS - 1)], *found = NULL;
     for (int i = 0; i < WAYS && found == NULL; i++)
         if (set[i].text == hash)
             found = &set[i];

@@ -21,8 +21,7 @@ int64_t batch_max(const struct core *core, const struct weir_route *route)
 
 static int64_t wait_ms(const struct core *core, const struct weir_route *route)
 {
-    return core->settings->batch_wait_ms >= 0 ? core->settings->batch_wait_ms
-                                              : route->batch_wait_ms;
+    return core->settings->batch_wait_ms > 0 ? core->settings->batch_wait_ms : route->batch_wait_ms;
 }
 
 /* A partition's share of the bytes in flight, halved: one batch is handled, one is collected. */
@@ -146,6 +145,7 @@ static size_t bury_blamed(struct core *core, struct unit *unit)
         struct record *record = unit->records[i];
         if (record->blamed) {
             blamed++;
+            record->blamed = false;
             flow_letter(core, record, &record->blame, unit->attempt);
         } else {
             unit->records[kept++] = record;

@@ -413,8 +413,10 @@ static void *wait_for_signals(void *arg)
     atomic_store(&signals->core->stop, true);
     weir_bus_wake(signals->core->bus);
     /* The drain has its own bound; this one is for what does not keep to it (a handler that hangs).
-     */
-    struct timespec bound = { .tv_sec = signals->drain_ms / 1000 + 6 };
+     * A supervisor may signal the process and its group at once: that is one wish, not two. */
+    struct timespec soon = { .tv_sec = 1 }, bound = { .tv_sec = signals->drain_ms / 1000 + 6 };
+    while (sigtimedwait(&set, NULL, &soon) >= 0)
+        continue;
     if (sigtimedwait(&set, NULL, &bound) >= 0)
         weir_log(WEIR_WARN, "second signal: stopping at once, uncommitted");
     else

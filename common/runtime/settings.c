@@ -13,7 +13,7 @@ const struct weir_option settings_options[] = {
     { "WEIR_IN_FLIGHT_RECORDS", WEIR_AT(struct settings, in_flight_records), .def = "0", .min = 0, .max = 1e6, .help = "most records read and not finished; 0: 1000, or twice a batch" },
     { "WEIR_IN_FLIGHT_BYTES", WEIR_AT(struct settings, in_flight_bytes), .unit = WEIR_UNIT_BYTES, .def = "24MiB", .min = 65536, .max = 1e12, .help = "most bytes of them" },
     { "WEIR_BATCH_MAX", WEIR_AT(struct settings, batch_max), .def = "0", .min = 0, .max = 100000, .help = "most records of a batch, 0: the route's own" },
-    { "WEIR_BATCH_WAIT_MS", WEIR_AT(struct settings, batch_wait_ms), .unit = WEIR_UNIT_MS, .def = "-1", .min = -1, .max = 60000, .help = "how long an incomplete batch waits, -1: the route's own" },
+    { "WEIR_BATCH_WAIT_MS", WEIR_AT(struct settings, batch_wait_ms), .unit = WEIR_UNIT_MS, .def = "0", .min = 0, .max = 60000, .help = "how long an incomplete batch waits, 0: the route's own" },
     { "WEIR_BACKOFF_MIN_MS", WEIR_AT(struct settings, backoff_min_ms), .unit = WEIR_UNIT_MS, .def = "200ms", .min = 1, .max = 60000, .help = "first pause when a dependency is away" },
     { "WEIR_BACKOFF_MAX_MS", WEIR_AT(struct settings, backoff_max_ms), .unit = WEIR_UNIT_MS, .def = "30s", .min = 1, .max = 3600000, .help = "longest such pause" },
     { "WEIR_RETRY_WAIT_MS", WEIR_AT(struct settings, retry_wait_ms), .unit = WEIR_UNIT_MS, .def = "500ms", .min = 1, .max = 60000, .help = "first pause before a record is tried again in place; doubles" },

@@ -17,7 +17,7 @@ struct settings {
     int64_t in_flight_records; /* 0: by the routes */
     int64_t in_flight_bytes;
     int64_t batch_max;     /* 0: the route's */
-    int64_t batch_wait_ms; /* -1: the route's */
+    int64_t batch_wait_ms; /* 0: the route's */
     int64_t backoff_min_ms, backoff_max_ms;
     int64_t retry_wait_ms; /* first pause of an in-place retry; doubles */
     int64_t commit_ms;

@@ -49,7 +49,7 @@ static void cleans(void **state)
     } rows[] = {
         { "line one\nline two\n", "line one line two" },
         { "ERROR:  gone\r\n\r\n", "ERROR:  gone" },
-        { "bell\a and escape\x1b[31m", "bell and escape [31m" },
+        { "bell\a and escape\x1b[31m", "bell  and escape [31m" },
         { "caf\xC3\xA9 \xE2\x82\xAC \xF0\x9F\x98\x80",
           "caf\xC3\xA9 \xE2\x82\xAC \xF0\x9F\x98\x80" },
         { "broken \xC3( \xFF \xED\xA0\x80", "broken ?( ? ???" },

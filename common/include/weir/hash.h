@@ -14,6 +14,7 @@ void weir_sha256_add(weir_sha256 *hash, const void *data, size_t length);
 void weir_sha256_peek(const weir_sha256 *hash, uint8_t out[32]);
 void weir_sha256_free(weir_sha256 **hash);
 
+void weir_sha256_digest(const void *data, size_t length, uint8_t out[32]);
 void weir_sha256_hex(const void *data, size_t length, char out[WEIR_SHA256_HEX_SIZE]);
 void weir_hex(const uint8_t *data, size_t length, char *out); /* 2 * length + 1 bytes */
 /* Standard base64 with padding; out has 4 * ((length + 2) / 3) + 1 bytes. */

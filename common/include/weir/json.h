@@ -46,7 +46,8 @@ WEIR_MUST_CHECK int weir_json_decode(const struct weir_field *fields, const void
                                      size_t struct_size, struct weir_err *err);
 
 /* Appends the compact JSON object of *in. NULL text, unset OPT members and empty lists: left out
- * where the row is optional, else null or []. Numbers must be finite. */
+ * where the row is optional, else null or []. Plain numbers and truth values are always written:
+ * where absence must survive, use the OPT types. Numbers must be finite. */
 void weir_json_encode(const struct weir_field *fields, const void *in, struct weir_buf *out);
 
 #endif
