@@ -58,12 +58,67 @@ say = $(if $(V),,@echo '  $(1) $(2)';)
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all help test-bins deps demo check unit contract integration bench asan tsan fuzz lint format contracts layers install clean
+TESTS := tests/run
+C_FILES = $(shell git ls-files -co --exclude-standard '*.c' '*.h')
+SANITIZER_ENV := ASAN_OPTIONS=detect_leaks=1:abort_on_error=0:exitcode=99 UBSAN_OPTIONS=print_stacktrace=1 \
+    TSAN_OPTIONS=exitcode=99:suppressions=$(CURDIR)/tests/tsan.supp LSAN_OPTIONS=suppressions=$(CURDIR)/tests/lsan.supp
+
+.PHONY: all help test-bins fuzzers deps demo check unit contract integration scenario bench asan tsan fuzz lint format contracts layers install clean
 
 all: $(BINS) ## build every binary to build/bin/
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z -]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 40
+	@echo; echo 'VARIANT=asan|tsan|clang|fuzz builds beside the release, V=1 shows commands'
+
+deps: ## install what building, running and testing need (apt, and pip into .venv/)
+	@deploy/local/deps
+
+demo: ## Kafka, PostgreSQL and shelf-help-writer on this machine; two events and their rows
+	@deploy/local/demo
+
+check: ## install, build, start what is needed, run every test, stop it again
+	@deploy/local/deps
+	@$(MAKE) --no-print-directory -j2 test-bins
+	@$(TESTS) unit contract integration scenario
+
+unit contract integration scenario: test-bins ## (each) one group of the tests
+	@$(TESTS) $@
+
+bench: ## our writer against a plain Python one, in one run
+	@deploy/local/deps
+	@$(MAKE) --no-print-directory -j2 all
+	@.venv/bin/python tests/bench/shelf-help/bench.py
+
+asan tsan: ## unit, contract and integration tests under ASan and UBSan; under TSan
+	@$(MAKE) --no-print-directory -j2 VARIANT=$@ test-bins
+	@$(SANITIZER_ENV) WEIR_BUILD=build/$@ $(TESTS) unit contract integration
+
+fuzz: ## every fuzz target over its corpus, then FUZZ_S seconds (default 20) of new inputs
+	@$(MAKE) --no-print-directory -j2 VARIANT=fuzz fuzzers
+	@tests/fuzz/run $(FUZZ_S)
+
+lint: ## clang-tidy, shellcheck, and is everything formatted?
+	@tests/lint
+
+format: ## clang-format, in place
+	@.venv/bin/clang-format -i $(C_FILES)
+
+contracts: all ## do asyncapi.yaml, schemas, field tables, samples and --describe agree?
+	@$(TESTS) contract
+
+layers: ## do includes keep to services -> proto -> common -> libraries?
+	@tests/layers
+
+install: all ## to DESTDIR/PREFIX (default /usr/local)
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/weir
+	install -m 755 $(BINS) $(DESTDIR)$(PREFIX)/bin/
+	cp -R proto/asyncapi.yaml $(DESTDIR)$(PREFIX)/share/weir/
+	for s in $(SERVICES); do if [ -d services/$$s/migrations ]; then \
+	    install -d $(DESTDIR)$(PREFIX)/share/weir/migrations/$$s; \
+	    install -m 644 services/$$s/migrations/* $(DESTDIR)$(PREFIX)/share/weir/migrations/$$s/; fi; done
+
+fuzzers: $(FUZZERS:%=$(B)/fuzz/%)
 
 test-bins: $(BINS) $(TEST_BINS)
 
@@ -76,6 +131,7 @@ $(B)/obj/proto/%.o: proto/%.c Makefile
 $(B)/obj/services/%.o: services/%.c Makefile
 	@mkdir -p $(@D)
 	$(call say,CC,$@)$(CC) $(CFLAGS) $(INC_service) -c $< -o $@
+$(B)/obj/cli/%.o: INC_cli += -DWEIR_PREFIX='"$(PREFIX)"'
 $(B)/obj/cli/%.o: cli/%.c Makefile
 	@mkdir -p $(@D)
 	$(call say,CC,$@)$(CC) $(CFLAGS) $(INC_cli) $(CPPFLAGS_LIBS) -c $< -o $@

@@ -130,6 +130,9 @@ int cli_open_bus(const struct cli *cli, const struct weir_bus_events *on, weir_b
                          "no brokers: set WEIR_BROKERS or give --brokers "
                          "HOST:PORT");
     const char *name_space = getenv("WEIR_NAMESPACE");
+    /* A command reads partitions one after the other; a fetch that waits at the end of one holds up
+     * the next. */
+    setenv("WEIR_KAFKA_FETCH_WAIT_MAX_MS", "10", 0);
     struct weir_bus_config config = {
         .url = weir_printf(arena, "kafka:%s", cli->brokers),
         .name_space = name_space ? name_space : "",

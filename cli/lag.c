@@ -92,7 +92,11 @@ static int run(struct cli *cli, int argc, char **argv)
             return status;
     if (argc - optind > 1)
         return cli_usage_error(cli, "one group at most");
-    if (cli_open_bus(cli, NULL, &bus, &err) < 0)
+    /* Asking for groups is answered with none when no broker can be asked. */
+    struct weir_topic_info *topics;
+    size_t topic_count;
+    if (cli_open_bus(cli, NULL, &bus, &err) < 0 ||
+        weir_bus_topics(bus, CLI_TIMEOUT_MS, arena, &topics, &topic_count, &err) < 0)
         return cli_fail(&err);
     if (optind < argc) {
         groups = weir_alloc(arena, sizeof(*groups));

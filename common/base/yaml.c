@@ -16,7 +16,8 @@ enum { MAX_DEPTH = 64 };
 
 struct reader {
     yaml_parser_t parser;
-    const char *name;
+    const char *name, *text;
+    size_t length;
     struct weir_err *err;
     int depth;
 };
@@ -30,8 +31,12 @@ static int next_event(struct reader *reader, yaml_event_t *event)
     if (yaml_parser_parse(&reader->parser, event))
         return WEIR_OK;
     const yaml_parser_t *parser = &reader->parser;
-    /* Of a wrong byte libyaml tells no mark; its own is close. */
-    yaml_mark_t mark = parser->error == YAML_READER_ERROR ? parser->mark : parser->problem_mark;
+    yaml_mark_t mark = parser->problem_mark;
+    if (parser->error == YAML_READER_ERROR) { /* of a wrong byte it tells the offset alone */
+        mark.line = 0;
+        for (size_t i = 0; i < parser->problem_offset && i < reader->length; i++)
+            mark.line += reader->text[i] == '\n';
+    }
     return FAIL(reader, mark, "%s", parser->problem ? parser->problem : "out of memory");
 }
 
@@ -170,7 +175,7 @@ static int read_sequence(struct reader *reader, json_t *array)
 {
     for (;;) {
         json_t *item = NULL;
-        bool end;
+        bool end = false;
         if (read_next(reader, YAML_SEQUENCE_END_EVENT, &item, &end) < 0)
             return reader->err->fault;
         if (end)
@@ -183,7 +188,7 @@ static int read_pair(struct reader *reader, const yaml_event_t *key, json_t *obj
 {
     const char *name;
     json_t *value = NULL;
-    bool end;
+    bool end = false;
 
     if (key->type != YAML_SCALAR_EVENT)
         return FAIL(reader, key->start_mark, "%s", "a key that is no scalar");
@@ -260,7 +265,7 @@ static int read_stream(struct reader *reader, json_t **out)
                                                 YAML_DOCUMENT_START_EVENT };
     static const yaml_event_type_t after[] = { YAML_DOCUMENT_END_EVENT, YAML_STREAM_END_EVENT };
     yaml_event_t event;
-    bool end;
+    bool end = false;
 
     for (size_t i = 0; i < 2; i++) {
         if (next_event(reader, &event) < 0)
@@ -288,7 +293,7 @@ static int read_stream(struct reader *reader, json_t **out)
 int weir_yaml_parse(const char *name, const void *text, size_t length, struct json_t **out,
                     struct weir_err *err)
 {
-    struct reader reader = { .name = name, .err = err };
+    struct reader reader = { .name = name, .text = text, .err = err, .length = length };
     json_t *root = NULL;
 
     if (!yaml_parser_initialize(&reader.parser))

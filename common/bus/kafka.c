@@ -274,6 +274,8 @@ static rd_kafka_t *open_handle(struct kafka *bus, rd_kafka_type_t type, struct w
             goto refused;
         if (bus->group)
             rd_kafka_conf_set_rebalance_cb(conf, on_rebalance);
+        else if (set_property(conf, "enable.partition.eof", "true", "weir", err) < 0) /* scan() */
+            goto refused;
     } else {
         rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
         if (set_properties(conf, producer_properties, err) < 0)
@@ -518,6 +520,8 @@ static int kafka_subscribe(weir_bus *base, const char *const *topics, struct wei
     struct kafka *bus = (struct kafka *)base;
     char name[TOPIC_NAME_MAX];
 
+    if (!bus->group)
+        return weir_fail(err, WEIR_FATAL, "subscribe: needs a bus with a group");
     if (need_consumer(bus, err) < 0)
         return err->fault;
     if (bus->subscription)
@@ -670,6 +674,12 @@ static int kafka_consume(weir_bus *base, int timeout_ms, const struct weir_msg *
     struct kafka *bus = (struct kafka *)base;
     int64_t deadline_ms = weir_mono_ms() + timeout_ms;
 
+    if (!bus->group)
+        return weir_fail(err, WEIR_FATAL, "consume: needs a bus with a group");
+    if (!bus->consumer) { /* it has left */
+        weir_bus_poll(base, timeout_ms);
+        return 0;
+    }
     drop_current(bus);
     for (;;) {
         if (bus->fatal.fault) {
@@ -796,6 +806,12 @@ static void kafka_commit(weir_bus *base, const struct weir_partition *parts, siz
 {
     struct kafka *bus = (struct kafka *)base;
     char topic[TOPIC_NAME_MAX];
+
+    if (!bus->group || !bus->consumer) {
+        if (bus->on.committed)
+            bus->on.committed(bus->on.arg, opaque, WEIR_TRY_LATER, "not a member of a group");
+        return;
+    }
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)count);
 
     for (size_t i = 0; i < count; i++) {
@@ -820,7 +836,8 @@ static int64_t kafka_end(weir_bus *base, const char *topic, int32_t partition)
     char name[TOPIC_NAME_MAX];
     int64_t first, end;
 
-    if (rd_kafka_get_watermark_offsets(bus->consumer, full_topic(bus, topic, name), partition,
+    if (!bus->consumer ||
+        rd_kafka_get_watermark_offsets(bus->consumer, full_topic(bus, topic, name), partition,
                                        &first, &end) != 0)
         return -1;
     return end >= 0 ? end : -1;
@@ -1049,17 +1066,22 @@ static int kafka_topic_configure(weir_bus *base, const char *topic,
 {
     struct kafka *bus = (struct kafka *)base;
     WEIR_AUTO(weir_arena) *arena = weir_arena_new();
-    struct weir_topic_config *kept;
+    struct weir_topic_config *kept = NULL;
     char name[TOPIC_NAME_MAX];
     struct request request;
-    size_t kept_count, count = 0;
+    size_t kept_count = 0, count = 0;
 
     if (kafka_topic_configs(base, topic, timeout_ms, arena, &kept, &kept_count, err) < 0)
         return err->fault;
     rd_kafka_ConfigResource_t *resource =
         rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, full_topic(bus, topic, name));
-    for (size_t i = 0; i < kept_count; i++)
-        rd_kafka_ConfigResource_set_config(resource, kept[i].name, kept[i].value);
+    for (size_t i = 0; i < kept_count; i++) {
+        const struct weir_topic_config *anew = configs; /* a name given twice is refused */
+        while (anew->name && strcmp(anew->name, kept[i].name) != 0)
+            anew++;
+        if (!anew->name)
+            rd_kafka_ConfigResource_set_config(resource, kept[i].name, kept[i].value);
+    }
     for (; configs->name; configs++)
         rd_kafka_ConfigResource_set_config(resource, configs->name, configs->value);
     open_request(bus, &request, RD_KAFKA_ADMIN_OP_ALTERCONFIGS, timeout_ms);
@@ -1223,22 +1245,19 @@ static int kafka_scan(weir_bus *base, const char *topic, int32_t partition, int6
     int64_t waiting_since_ms = weir_mono_ms();
     while (result == WEIR_OK && offset < end) {
         rd_kafka_message_t *message = rd_kafka_consumer_poll(bus->consumer, 100);
-        /* Markers and compacted records leave gaps at the end: the position tells that it was
-         * reached. */
-        rd_kafka_topic_partition_list_t *at = rd_kafka_topic_partition_list_new(1);
-        rd_kafka_topic_partition_list_add(at, name, partition);
-        if (!message && rd_kafka_position(bus->consumer, at) == 0 && at->elems[0].offset >= end)
-            offset = end;
-        rd_kafka_topic_partition_list_destroy(at);
-        if (message && message->err == 0) {
+        if (message && message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
+            /* Markers, compacted and deleted records leave gaps at the end: no record tells that
+             * it was reached. */
+            if (message->offset >= end)
+                offset = end;
+        } else if (message && message->err == 0) {
             struct weir_msg msg;
             offset = message->offset + 1;
             fill_msg(bus, message, &msg);
             if (message->offset < end)
                 result = each(arg, &msg);
             waiting_since_ms = weir_mono_ms();
-        } else if (message && message->err != RD_KAFKA_RESP_ERR__PARTITION_EOF &&
-                   !is_outage(message->err)) {
+        } else if (message && !is_outage(message->err)) {
             result = weir_fail(err, WEIR_TRY_LATER, "kafka: %s: %s", topic,
                                rd_kafka_message_errstr(message));
         }

@@ -184,7 +184,7 @@ static void quiet(void *arg, const char *message)
 static int connect_now(weir_pg *pg, struct weir_err *err)
 {
     char seconds[24], session[160], user_timeout[24];
-    PGresult *result;
+    PGresult *result = NULL;
 
     snprintf(seconds, sizeof(seconds), "%" PRId64, (pg->timeout_ms + 999) / 1000);
     snprintf(user_timeout, sizeof(user_timeout), "%" PRId64, pg->timeout_ms + GRACE_MS);
@@ -262,7 +262,7 @@ const char *weir_pg_sqlstate(const weir_pg *pg)
 /* Prepares sql unless this connection knows it; name is what it is called there. */
 static int prepare(weir_pg *pg, const char *sql, char name[16], struct weir_err *err)
 {
-    PGresult *result;
+    PGresult *result = NULL;
     size_t at = 0;
 
     while (at < pg->prepared_count && pg->prepared[at] != sql)
@@ -286,7 +286,7 @@ static int prepare(weir_pg *pg, const char *sql, char name[16], struct weir_err 
 int weir_pg_query(weir_pg *pg, const char *sql, size_t param_count, const char *const *params,
                   weir_rows **rows, struct weir_err *err)
 {
-    PGresult *result;
+    PGresult *result = NULL;
     char name[16];
 
     if (need_connection(pg, err) < 0 || prepare(pg, sql, name, err) < 0)
@@ -307,7 +307,7 @@ int weir_pg_query(weir_pg *pg, const char *sql, size_t param_count, const char *
 
 int weir_pg_exec(weir_pg *pg, const char *sql, struct weir_err *err)
 {
-    PGresult *result;
+    PGresult *result = NULL;
 
     if (need_connection(pg, err) < 0)
         return err->fault;
@@ -457,7 +457,7 @@ int weir_pg_sink_commit(weir_pg *pg, int64_t next, struct weir_err *err)
     char number[24];
     snprintf(number, sizeof(number), "%" PRId64, next);
     const char *const params[] = { pg->sink[0], pg->sink[1], pg->sink[2], number };
-    PGresult *result;
+    PGresult *result = NULL;
 
     if (weir_pg_query(pg,
                       "update weir_offsets set next_offset = $4::bigint, updated_at = now()"
@@ -480,7 +480,7 @@ undo:
 
 void weir_pg_rollback(weir_pg *pg)
 {
-    PGresult *result;
+    PGresult *result = NULL;
     struct weir_err ignored;
 
     if (!pg->conn || PQtransactionStatus(pg->conn) == PQTRANS_IDLE)

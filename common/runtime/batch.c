@@ -91,7 +91,7 @@ static void collect(struct core *core, struct part *part)
         return;
 
     size_t count = 0, bytes = 0;
-    struct record *last = NULL;
+    struct record *last = part->unbatched;
     for (struct record *record = part->unbatched; record && count < most; record = record->next) {
         if (part->suspect && record->offset >= part->unbatched->offset + part->guard.group)
             break;

@@ -151,8 +151,10 @@ static void resume_from_sink(struct core *core, struct part *part)
         free(unit->records[0]);
         unit_free(unit);
         if (err.fault == WEIR_OK) {
-            if (next >= 0)
-                part->position = part->next_offset = next;
+            /* The sink is the authority: an older or empty one (restored, moved) is filled again. */
+            part->position = part->next_offset = next;
+            if (next < part->committed)
+                guard_load(&part->guard, NULL, -1, true);
             return;
         }
         if (err.fault == WEIR_FATAL) {
@@ -184,6 +186,12 @@ static void on_assigned(void *arg, struct weir_partition *parts, size_t count)
         part->read_ms = part->commit_ms = weir_mono_ms();
         guard_load(&part->guard, parts[i].metadata, parts[i].offset,
                    part->route && part->route->handle_batch);
+        part->next = core->parts;
+        core->parts = part;
+        core->part_count++;
+        if (core->service->resume && part->route)
+            resume_from_sink(core, part);
+        parts[i].offset = part->next_offset;
         part->suspect = part->guard.suspect_end >= 0;
         if (part->suspect) {
             core->suspects++;
@@ -191,12 +199,6 @@ static void on_assigned(void *arg, struct weir_partition *parts, size_t count)
                      WEIR_I("partition", part->partition), WEIR_I("from", parts[i].offset),
                      WEIR_I("to", part->guard.suspect_end));
         }
-        part->next = core->parts;
-        core->parts = part;
-        core->part_count++;
-        if (core->service->resume && part->route)
-            resume_from_sink(core, part);
-        parts[i].offset = part->next_offset;
         weir_log(WEIR_INFO, "assigned", WEIR_S("topic", part->topic),
                  WEIR_I("partition", part->partition), WEIR_I("from", part->next_offset));
     }

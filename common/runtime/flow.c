@@ -374,7 +374,8 @@ static void observe(struct core *core, const struct unit *unit)
     weir_metric_observe(core->metrics->handle_seconds,
                         (double)(unit->ended_ns - unit->started_ns) / 1e9);
     weir_metric_observe(core->metrics->handoff_seconds,
-                        (double)(unit->started_ns / 1000000 - unit->records[0]->received_ms) / 1e3);
+                        (double)unit->started_ns / 1e9 -
+                            (double)unit->records[0]->received_ms / 1e3);
     if (unit->route->handle_batch)
         weir_metric_add(core->metrics->batch_records, (double)unit->count);
     if (unit->err.fault != WEIR_OK)

@@ -135,7 +135,6 @@ static void keep_unseen(weir_ctx *ctx, struct fresh *fresh)
 static void collect(weir_ctx *ctx, const struct weir_msg *const *msgs, size_t count, int64_t next,
                     struct fresh *fresh)
 {
-    struct writer *self = weir_self(ctx);
     weir_arena *arena = weir_arena_of(ctx);
 
     fresh->msgs = weir_alloc(arena, (count + 1) * sizeof(*fresh->msgs));
@@ -147,11 +146,7 @@ static void collect(weir_ctx *ctx, const struct weir_msg *const *msgs, size_t co
         const struct event *event = msgs[i]->decoded;
         if (msgs[i]->offset < next) {
             weir_duplicate(ctx, msgs[i]);
-        } else if (event->event.kind == SHELF_HELP_UNKNOWN) {
-            weir_metric_add(self->unknown, 1);
-            weir_log(WEIR_WARN, "unknown msg_type, not stored", WEIR_S("topic", msgs[i]->topic),
-                     WEIR_I("partition", msgs[i]->partition), WEIR_I("offset", msgs[i]->offset));
-        } else {
+        } else if (event->event.kind != SHELF_HELP_UNKNOWN) {
             fresh->msgs[fresh->count] = msgs[i];
             fresh->events[fresh->count] = event;
             fresh->ids[fresh->count++] = event->event.message_id;
@@ -178,7 +173,9 @@ static int check_libraries(weir_ctx *ctx, const struct fresh *fresh)
         return weir_err(ctx)->fault;
     for (size_t i = 0; i < count; i++)
         if (!known[i]) {
-            weir_blame(ctx, msgs[i], "/Message/library_id: no such library");
+            const struct event *event = msgs[i]->decoded;
+            weir_blame(ctx, msgs[i], "%s/library_id: no such library",
+                       event->event.envelope.message ? "/Message" : "");
             missing++;
         }
     return missing ? weir_fail(weir_err(ctx), WEIR_BAD_INPUT, "unknown libraries") : WEIR_OK;
@@ -198,6 +195,22 @@ static int store_batch(weir_ctx *ctx, struct fresh *fresh, struct merged *merged
         return weir_err(ctx)->fault;
     merge(fresh->events, fresh->count, arena, merged);
     return store_rows(self->store, self->pg, merged, weir_err(ctx));
+}
+
+/* Once the batch is stored, as it may come several times before. */
+static void tell_unknown(weir_ctx *ctx, const struct weir_msg *const *msgs, size_t count,
+                         int64_t next)
+{
+    struct writer *self = weir_self(ctx);
+
+    for (size_t i = 0; i < count; i++) {
+        const struct event *event = msgs[i]->decoded;
+        if (msgs[i]->offset < next || event->event.kind != SHELF_HELP_UNKNOWN)
+            continue;
+        weir_metric_add(self->unknown, 1);
+        weir_log(WEIR_WARN, "unknown msg_type, not stored", WEIR_S("topic", msgs[i]->topic),
+                 WEIR_I("partition", msgs[i]->partition), WEIR_I("offset", msgs[i]->offset));
+    }
 }
 
 static int handle_batch(weir_ctx *ctx, const struct weir_msg *const *msgs, size_t count)
@@ -220,6 +233,7 @@ static int handle_batch(weir_ctx *ctx, const struct weir_msg *const *msgs, size_
     if (weir_pg_sink_commit(self->pg, end > next ? end : next, err) < 0)
         goto undo;
     store_learn(self->store, &merged);
+    tell_unknown(ctx, msgs, count, next);
     return WEIR_OK;
 undo:
     weir_pg_rollback(self->pg);

@@ -284,6 +284,8 @@ static int store_shelves(struct store *store, weir_pg *pg, struct names *shelves
     if (fault == WEIR_OK && count)
         take_ids(asked, rows);
     free(asked);
+    if (fault == WEIR_BAD_INPUT) /* times are checked before: only the index can say no */
+        return weir_wrap(err, "shelf_url");
     return fault == WEIR_OK ? fault : weir_wrap(err, "shelves");
 }
 

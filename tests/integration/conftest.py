@@ -1,0 +1,3 @@
+"""The fixtures of the black-box tests."""
+
+from support.fixtures import *  # noqa: F401,F403
