@@ -207,7 +207,7 @@ static int take(void *arg, const struct weir_msg *msg)
     if (!at)
         return 0;
     struct weir_header *headers =
-        weir_alloc(fetch->arena, (msg->header_count + 1) * sizeof(*headers));
+        weir_alloc(fetch->arena, (msg->header_count + 2) * sizeof(*headers));
     size_t count = 0;
     for (size_t i = 0; i < msg->header_count; i++)
         if (!is_letter_header(msg->headers[i].name))
@@ -219,6 +219,14 @@ static int take(void *arg, const struct weir_msg *msg)
     const char *place = weir_printf(fetch->arena, "%s/%" PRId32 "/%" PRId64, msg->topic,
                                     msg->partition, msg->offset);
     headers[count++] = (struct weir_header){ "weir_redriven", place, strlen(place) };
+    /* A record without an id is known by its place (msg.h), which changes now: it keeps the first.
+     */
+    const struct letter *letter = (*at)->letter;
+    if (letter->has_origin && !weir_msg_header(msg, "ce_id")) {
+        const char *id = weir_printf(fetch->arena, "%s/%" PRId32 "/%" PRId64, letter->topic,
+                                     letter->origin_partition, letter->origin_offset);
+        headers[count++] = (struct weir_header){ "ce_id", id, strlen(id) };
+    }
     (*at)->msg = (struct weir_msg){
         .key = keep(fetch->arena, msg->key, msg->key_size_bytes),
         .key_size_bytes = msg->key_size_bytes,

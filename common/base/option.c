@@ -376,6 +376,19 @@ static bool is_known(const struct weir_option *const *tables, const char *name, 
     return false;
 }
 
+/* Of the stack, the `weir` command and the tests: an operator may have them in the same shell. */
+static bool is_neighbour(const char *name, size_t length)
+{
+    static const char *const names[] = { "WEIR_SPEC", "WEIR_DATABASE_URL", "WEIR_BUILD", NULL };
+
+    if (starts_with(name, "WEIR_STACK_") || starts_with(name, "WEIR_KAFKA_"))
+        return true;
+    for (const char *const *at = names; *at != NULL; at++)
+        if (strlen(*at) == length && memcmp(*at, name, length) == 0)
+            return true;
+    return false;
+}
+
 int weir_options_unknown(const struct weir_option *const *tables, char *const *env,
                          const char *prefix, void (*warn)(void *arg, const char *line), void *arg,
                          struct weir_err *err)
@@ -383,8 +396,7 @@ int weir_options_unknown(const struct weir_option *const *tables, char *const *e
     for (; *env != NULL; env++) {
         const char *name = *env, *nearest;
         size_t length = strcspn(name, "=");
-        bool ours = starts_with(name, "WEIR_") && !starts_with(name, "WEIR_KAFKA_") &&
-                    !starts_with(name, "WEIR_STACK_");
+        bool ours = starts_with(name, "WEIR_") && !is_neighbour(name, length);
         bool pipelines = prefix != NULL && starts_with(name, prefix);
 
         if ((!ours && !pipelines) || is_known(tables, name, length, &nearest) ||

@@ -187,14 +187,17 @@ static const struct property consumer_properties[] = { { "enable.auto.commit", "
                                                        { "fetch.wait.max.ms", "500" },
                                                        { "allow.auto.create.topics", "false" },
                                                        { 0 } };
-static const struct property producer_properties[] = { { "enable.idempotence", "true" },
-                                                       { "acks", "all" },
-                                                       { "linger.ms", "2" },
-                                                       { "partitioner", "murmur2_random" },
-                                                       { "queue.buffering.max.kbytes", "16384" },
-                                                       { "queue.buffering.max.messages", "20000" },
-                                                       { "message.timeout.ms", "120000" },
-                                                       { 0 } };
+static const struct property producer_properties[] = {
+    { "enable.idempotence", "true" },
+    { "acks", "all" },
+    { "linger.ms", "2" },
+    { "partitioner", "murmur2_random" },
+    { "message.max.bytes", "4194304" }, /* the topic's own limit decides; a dead letter is larger */
+    { "queue.buffering.max.kbytes", "16384" },
+    { "queue.buffering.max.messages", "20000" },
+    { "message.timeout.ms", "120000" },
+    { 0 }
+};
 
 static int set_property(rd_kafka_conf_t *conf, const char *name, const char *value,
                         const char *source, struct weir_err *err)
@@ -1161,6 +1164,14 @@ static int kafka_groups(weir_bus *base, int timeout_ms, weir_arena *arena, const
         size_t listed = 0;
         const rd_kafka_ConsumerGroupListing_t **groups =
             rd_kafka_ListConsumerGroups_result_valid(result, &listed);
+        size_t error_count = 0;
+        const rd_kafka_error_t **errors =
+            rd_kafka_ListConsumerGroups_result_errors(result, &error_count);
+        if (error_count > 0) { /* a broker that did not answer: its groups would be missing */
+            (void)unavailable(err, "list groups", rd_kafka_error_code(errors[0]));
+            close_request(&request);
+            return err->fault;
+        }
         *out = weir_alloc_zero(arena, (listed + 1) * sizeof(**out));
         *count = 0;
         for (size_t i = 0; i < listed; i++) {

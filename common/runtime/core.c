@@ -151,7 +151,8 @@ static void resume_from_sink(struct core *core, struct part *part)
         free(unit->records[0]);
         unit_free(unit);
         if (err.fault == WEIR_OK) {
-            /* The sink is the authority: an older or empty one (restored, moved) is filled again. */
+            /* The sink is the authority: an older or empty one (restored, moved) is filled again.
+             */
             part->position = part->next_offset = next;
             if (next < part->committed)
                 guard_load(&part->guard, NULL, -1, true);

@@ -2,6 +2,7 @@
  *
  * Exit statuses are those of sysexits.h: 64 usage, 69 something needed can't be reached (--check),
  * 70 a fatal fault, 78 configuration. */
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -196,6 +197,9 @@ int main(int argc, char **argv)
     struct settings settings = { 0 };
     struct weir_err err = { 0 };
 
+    /* One heap: blocks are made on one thread and freed on another, and each further heap of
+     * glibc's would keep its own peak. */
+    mallopt(M_ARENA_MAX, 1);
     if (strcmp(mode, "--help") == 0)
         return help();
     if (strcmp(mode, "--version") == 0) {

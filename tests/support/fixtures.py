@@ -17,7 +17,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from .harness import ROOT, Bus, Service, free_port
 
-__all__ = ["bus", "services", "start_probe", "template", "tables", "start_writer", "own_stack"]
+__all__ = ["pytest_runtest_makereport", "bus", "services", "start_probe", "template", "tables", "start_writer", "own_stack"]
 
 MIGRATIONS = ROOT / "services" / "shelf-help-writer" / "migrations"
 PROBE_TOPICS = {
@@ -33,6 +33,20 @@ PROBE_TOPICS = {
 WRITER_TOPICS = {"shelf-help.events": 1, "shelf-help-writer.dlq": 1}
 
 
+started = pytest.StashKey()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    """A failure shows the end of what its services said."""
+    report = yield
+    if report.when == "call" and report.failed:
+        for service in item.stash.get(started, []):
+            title = f"log of {service.name}, the end of {service.log_file}"
+            report.sections.append((title, service.log_text()[-4000:]))
+    return report
+
+
 @pytest.fixture
 def bus(brokers):
     """A namespace of the test's own; its topics and groups go with it."""
@@ -42,17 +56,16 @@ def bus(brokers):
 
 
 @pytest.fixture
-def services(tmp_path):
+def services(request, tmp_path):
     """services(name, bus, env): a Service that ends with the test."""
-    started = []
+    ours = request.node.stash[started] = []
 
     def start(name, bus, env=()):
-        service = Service(name, bus, env, tmp_path)
-        started.append(service)
-        return service
+        ours.append(Service(name, bus, env, tmp_path))
+        return ours[-1]
 
     yield start
-    for service in started:
+    for service in ours:
         service.__exit__()
 
 
