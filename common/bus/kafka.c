@@ -27,7 +27,10 @@ enum {
     SERVICE_EVERY = 64, /* records between two looks at reports, commits and the group */
     COMMITTED_TIMEOUT_MS = 10000,
     PROBE_EVERY_MS = 1000, /* while the cluster is away */
+    NUDGE_EVERY_MS = 10,   /* see nudge() */
     SILENT_MS = 15000,     /* unread records and nothing fetched for so long: see watch_silence() */
+    NUDGE_TIMEOUT_MS = 200,
+    FETCH_BACKOFF_VERSION = 0x020200ff, /* librdkafka 2.2.0: has fetch.queue.backoff.ms */
     TOPIC_NAME_MAX = 512,
 };
 
@@ -35,6 +38,7 @@ struct part {    /* an assigned partition */
     char *topic; /* without the namespace */
     int32_t partition;
     rd_kafka_queue_t *queue;
+    int64_t nudged_ms;       /* see nudge() */
     int64_t behind_since_ms; /* see watch_silence(); 0: not behind */
     int64_t
         next_offset; /* behind the last record handed out, or where reading starts; -1 unknown */
@@ -270,7 +274,9 @@ static rd_kafka_t *open_handle(struct kafka *bus, rd_kafka_type_t type, struct w
     if (type == RD_KAFKA_CONSUMER) {
         full_topic(bus, bus->group ? bus->group : "weir-reader", group);
         if (set_property(conf, "group.id", group, "group", err) < 0 ||
-            set_properties(conf, consumer_properties, err) < 0)
+            set_properties(conf, consumer_properties, err) < 0 ||
+            (rd_kafka_version() >= FETCH_BACKOFF_VERSION &&
+             set_property(conf, "fetch.queue.backoff.ms", "10", "weir", err) < 0))
             goto refused;
         if (bus->group && bus->instance && *bus->instance &&
             set_property(conf, "group.instance.id", bus->instance, "WEIR_INSTANCE", err) < 0)
@@ -410,6 +416,7 @@ static void add_part(struct kafka *bus, const char *full, int32_t partition, int
     part->topic = weir_xstrdup(short_topic(bus, full));
     part->partition = partition;
     part->next_offset = offset;
+    part->nudged_ms = 0;
     part->behind_since_ms = 0;
     part->queue = rd_kafka_queue_get_partition(bus->consumer, full, partition);
     rd_kafka_queue_forward(part->queue, NULL);
@@ -636,6 +643,32 @@ static bool next_record(struct kafka *bus)
     return false;
 }
 
+/* librdkafka before 2.2 looks at a queue that was full and has been emptied only when its broker
+ * thread wakes, up to a second later (since then: fetch.queue.backoff.ms). Any request to the
+ * partition's leader wakes it. Only when the broker is known to have more than was handed out, so
+ * never while idle. */
+static void nudge(struct kafka *bus)
+{
+    int64_t now_ms = weir_mono_ms(), first, end;
+    char name[TOPIC_NAME_MAX];
+
+    if (!bus->up || rd_kafka_version() >= FETCH_BACKOFF_VERSION)
+        return;
+    for (size_t i = 0; i < bus->part_count; i++) {
+        struct part *part = &bus->parts[i];
+        if (now_ms - part->nudged_ms < NUDGE_EVERY_MS || rd_kafka_queue_length(part->queue) > 0 ||
+            (bus->ready_for && !bus->ready_for(bus->on.arg, part->topic, part->partition)))
+            continue;
+        full_topic(bus, part->topic, name);
+        if (rd_kafka_get_watermark_offsets(bus->consumer, name, part->partition, &first, &end) ||
+            end <= part->next_offset)
+            continue;
+        part->nudged_ms = now_ms;
+        (void)rd_kafka_query_watermark_offsets(bus->consumer, name, part->partition, &first, &end,
+                                               NUDGE_TIMEOUT_MS);
+    }
+}
+
 /* A consumer may stay silent after a broker's restart (librdkafka #5153). When the broker says that
  * there is more and none of it came for SILENT_MS, the consumer is built anew. */
 static int watch_silence(struct kafka *bus, struct weir_err *err)
@@ -708,6 +741,7 @@ static int kafka_consume(weir_bus *base, int timeout_ms, const struct weir_msg *
             *out = &bus->msg;
             return 1;
         }
+        nudge(bus);
         if (watch_silence(bus, err) < 0)
             return err->fault;
         int64_t left_ms = deadline_ms - weir_mono_ms();

@@ -528,7 +528,7 @@ out:
     free(core.metrics);
     if (err.fault) {
         weir_log(WEIR_ERROR, "stopped: can't go on", WEIR_S("reason", err.text));
-        return err.fault;
+        return core.subscribed ? WEIR_FATAL : WEIR_BAD_INPUT;
     }
     weir_log(WEIR_INFO, "stopped");
     return WEIR_OK;

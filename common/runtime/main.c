@@ -192,7 +192,7 @@ static int health(const struct settings *settings)
 
 int main(int argc, char **argv)
 {
-    const char *mode = argc == 2 ? argv[1] : argc == 1 ? "" : "?";
+    const char *mode = argc == 1 ? "" : argc == 2 && *argv[1] ? argv[1] : "?";
     WEIR_AUTO(weir_arena) *arena = weir_arena_new();
     struct settings settings = { 0 };
     struct weir_err err = { 0 };
@@ -220,6 +220,6 @@ int main(int argc, char **argv)
         return check(&settings, self, arena);
     if (strcmp(mode, "--health") == 0)
         return health(&settings);
-    return core_run(&weir_service, &settings, self, environ) == WEIR_OK ? EXIT_SUCCESS
-                                                                        : EX_SOFTWARE;
+    int fault = core_run(&weir_service, &settings, self, environ);
+    return fault == WEIR_OK ? EXIT_SUCCESS : fault == WEIR_BAD_INPUT ? EX_CONFIG : EX_SOFTWARE;
 }

@@ -4,7 +4,8 @@
 
 #include "runtime/settings.h"
 
-/* self: the service's options, filled in. WEIR_OK after a clean stop, else FATAL (logged). */
+/* self: the service's options, filled in. WEIR_OK after a clean stop; else, logged: BAD_INPUT when
+ * what the options say can't be started with, FATAL later. */
 int core_run(const struct weir_service *service, const struct settings *settings, const void *self,
              char *const *env);
 

@@ -238,6 +238,8 @@ static int handle_batch(weir_ctx *ctx, const struct weir_msg *const *msgs, size_
 undo:
     weir_pg_rollback(self->pg);
     store_forget(self->store);
+    if (strcmp(weir_pg_sqlstate(self->pg), "23503") == 0) /* a remembered row is gone: look again */
+        err->fault = WEIR_RETRY;
     return err->fault;
 }
 

@@ -30,6 +30,7 @@ PROBE_TOPICS = {
     "test-probe.retry.1m": 1,
     "test-probe.retry.10m": 1,
 }
+QUICK = {"WEIR_COMMIT_MS": "50"}  # tests wait for commits
 WRITER_TOPICS = {"shelf-help.events": 1, "shelf-help-writer.dlq": 1}
 
 
@@ -76,7 +77,7 @@ def start_probe(bus, services):
     def start(topics=(), **env):
         if not bus.topics:
             bus.create({**PROBE_TOPICS, **dict(topics)})
-        return services("test-probe", bus, {"WEIR_RETRY_WAIT_MS": "20", **env})
+        return services("test-probe", bus, {"WEIR_RETRY_WAIT_MS": "20", **QUICK, **env})
 
     return start
 
@@ -131,7 +132,7 @@ def start_writer(bus, services, tables):
     def start(partitions=1, **env):
         if not bus.topics:
             bus.create({**WRITER_TOPICS, "shelf-help.events": partitions})
-        return services("shelf-help-writer", bus, {"SHELF_HELP_DATABASE_URL": tables, **env})
+        return services("shelf-help-writer", bus, {"SHELF_HELP_DATABASE_URL": tables, **QUICK, **env})
 
     return start
 
