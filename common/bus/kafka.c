@@ -185,7 +185,7 @@ static const struct property consumer_properties[] = { { "enable.auto.commit", "
                                                        { "auto.offset.reset", "earliest" },
                                                        { "partition.assignment.strategy", "range" },
                                                        { "queued.min.messages", "10000" },
-                                                       { "queued.max.messages.kbytes", "4096" },
+                                                       { "queued.max.messages.kbytes", "2048" },
                                                        { "fetch.max.bytes", "4194304" },
                                                        { "fetch.message.max.bytes", "1048576" },
                                                        { "fetch.wait.max.ms", "500" },

@@ -11,7 +11,7 @@ const struct weir_option settings_options[] = {
     { "WEIR_CONCURRENCY", WEIR_AT(struct settings, concurrency), .def = "0", .min = 0, .max = 1024, .help = "worker threads, 0: the service's own number" },
     { "WEIR_DRAIN_MS", WEIR_AT(struct settings, drain_ms), .unit = WEIR_UNIT_MS, .def = "20s", .min = 100, .max = 3600000, .help = "time to finish what is in flight after SIGTERM" },
     { "WEIR_IN_FLIGHT_RECORDS", WEIR_AT(struct settings, in_flight_records), .def = "0", .min = 0, .max = 1e6, .help = "most records read and not finished; 0: 1000, or twice a batch" },
-    { "WEIR_IN_FLIGHT_BYTES", WEIR_AT(struct settings, in_flight_bytes), .unit = WEIR_UNIT_BYTES, .def = "24MiB", .min = 65536, .max = 1e12, .help = "most bytes of them" },
+    { "WEIR_IN_FLIGHT_BYTES", WEIR_AT(struct settings, in_flight_bytes), .unit = WEIR_UNIT_BYTES, .def = "16MiB", .min = 65536, .max = 1e12, .help = "most bytes of them" },
     { "WEIR_BATCH_MAX", WEIR_AT(struct settings, batch_max), .def = "0", .min = 0, .max = 100000, .help = "most records of a batch, 0: the route's own" },
     { "WEIR_BATCH_WAIT_MS", WEIR_AT(struct settings, batch_wait_ms), .unit = WEIR_UNIT_MS, .def = "0", .min = 0, .max = 60000, .help = "how long an incomplete batch waits, 0: the route's own" },
     { "WEIR_BACKOFF_MIN_MS", WEIR_AT(struct settings, backoff_min_ms), .unit = WEIR_UNIT_MS, .def = "200ms", .min = 1, .max = 60000, .help = "first pause when a dependency is away" },

@@ -5,9 +5,10 @@
 -- rows, so that both are there or neither. It is text because it comes from outside: the envelope's
 -- MessageId (a UUID in practice), or 64 hex digits of SHA-256 where there is none.
 --
--- received_at serves only for pruning. An id must outlive every way its event can come back, that is the
--- retention of the topic and of the dead letters (7 days each) and any redrive planned after them:
---     DELETE FROM shelf_help_messages WHERE received_at < now() - interval '30 days';
+-- received_at serves only for pruning. An id must outlive every way its event can come back: the topic keeps
+-- its records for 7 days, the dead letters theirs for 30, and a redrive puts one back into the topic for 7 more.
+-- 60 days leave room for that and for a database that was restored from a dump:
+--     DELETE FROM shelf_help_messages WHERE received_at < now() - interval '60 days';
 -- Rows arrive in order of time, which a BRIN index follows at next to no cost to the writer.
 
 CREATE TABLE shelf_help_messages (

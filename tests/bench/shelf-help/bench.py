@@ -73,20 +73,30 @@ def stored(database):
         return connection.execute("select count(*) from shelf_help_messages").fetchone()[0]
 
 
+def peak_rss_mib(pid):
+    """VmHWM: what wait4 reports would count the memory of this process before exec too."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return 0.0
+    return next((int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM")), 0.0)
+
+
 def run(command, database, count, env):
     """Seconds until all is stored, then CPU seconds and peak RSS of the process."""
-    started = time.monotonic()
+    started, rss = time.monotonic(), 0.0
     process = subprocess.Popen(
         command, env={**os.environ, **env, "SHELF_HELP_DATABASE_URL": database},
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
     )
     with psycopg.connect(database, autocommit=True) as connection:
-        # An estimate is cheap to ask for; the exact count is asked for near the end only.
+        # The sequences are cheap to ask; the exact count is asked for near the end only.
         while True:
             seen = connection.execute(
-                "select coalesce(sum(n_tup_ins), 0) from pg_stat_user_tables"
-                " where relname in ('shelf_searches', 'library_searches')"
+                "select (select last_value from shelf_searches_shelf_search_id_seq)"
+                " + (select last_value from library_searches_library_search_id_seq)"
             ).fetchone()[0]
+            rss = max(rss, peak_rss_mib(process.pid))
             if seen >= count * 0.98 and stored(database) >= count:
                 break
             if process.poll() is not None and stored(database) < count:
@@ -96,7 +106,7 @@ def run(command, database, count, env):
     if process.poll() is None and command[0] == WRITER:
         process.send_signal(signal.SIGTERM)
     _, _, usage = os.wait4(process.pid, 0)
-    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    return seconds, usage.ru_utime + usage.ru_stime, rss
 
 
 def main(count):
@@ -121,7 +131,8 @@ def main(count):
         print(f"{name:20}{count / seconds:10.0f}{seconds:9.1f}{cpu:8.1f}{rss:9.0f}", flush=True)
         drop_database(admin, f"{mark}_{len(rates) - 1}")
     print(f"ratio {rates['shelf-help-writer'] / rates['plain Python']:.2f}")
-    AdminClient({"bootstrap.servers": os.environ["WEIR_BROKERS"]}).delete_topics([topic])[topic].result()
+    admin = AdminClient({"bootstrap.servers": os.environ["WEIR_BROKERS"]})
+    admin.delete_topics([topic])[topic].result()
     if started_stack:
         subprocess.run([STACK, "down"], check=True)
 
