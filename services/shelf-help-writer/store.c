@@ -6,7 +6,7 @@
 
 #include "ids.h"
 
-enum { BOOKS_REMEMBERED = 32768, SHELVES_REMEMBERED = 16384, LIBRARIES_REMEMBERED = 4096 };
+enum { BOOKS_REMEMBERED = 32768, SHELVES_REMEMBERED = 16384, LIBRARIES_REMEMBERED = 16384 };
 
 struct store {
     struct ids *books, *shelves;

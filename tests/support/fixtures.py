@@ -155,6 +155,12 @@ class Stack:
             "WEIR_STACK_POSTGRES_PORT": str(self.postgres_port),
         }
 
+    def database(self):
+        """Connection string of a fresh, migrated database."""
+        dsn = make_conninfo(self.url, dbname=create_database(self.admin_url, "weir", "template0"))
+        migrate(dsn)
+        return dsn
+
     def run(self, *arguments):
         command = [ROOT / "deploy" / "local" / "stack", *arguments]
         done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=120)
