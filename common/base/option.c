@@ -20,10 +20,9 @@ struct scale {
     int64_t factor;
 };
 
-static const struct scale ms_scales[] = {
-    { "", 1 },         { "ms", 1 }, { "s", 1000 }, { "m", 60 * 1000 }, { "h", 3600 * 1000 },
-    { "d", 86400000 }, { NULL, 0 }
-};
+static const struct scale ms_scales[] = { { "", 1 },      { "ms", 1 },      { "s", 1000 },
+                                          { "m", 60000 }, { "h", 3600000 }, { "d", 86400000 },
+                                          { NULL, 0 } };
 static const struct scale byte_scales[] = { { "", 1 },          { "B", 1 },
                                             { "KiB", 1 << 10 }, { "MiB", 1 << 20 },
                                             { "GiB", 1 << 30 }, { NULL, 0 } };

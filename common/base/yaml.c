@@ -186,7 +186,7 @@ static int read_sequence(struct reader *reader, json_t *array)
 
 static int read_pair(struct reader *reader, const yaml_event_t *key, json_t *object)
 {
-    const char *name;
+    const char *name = NULL;
     json_t *value = NULL;
     bool end = false;
 

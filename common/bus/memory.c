@@ -141,9 +141,10 @@ static void signal_bus(struct memory *bus)
 
 static char *full_name(const struct memory *bus, const char *name)
 {
-    char *full = weir_xmalloc(bus->name_space_length + strlen(name) + 1);
+    size_t length = strlen(name);
+    char *full = weir_xmalloc(bus->name_space_length + length + 1);
     memcpy(full, bus->name_space, bus->name_space_length);
-    strcpy(full + bus->name_space_length, name);
+    memcpy(full + bus->name_space_length, name, length + 1);
     return full;
 }
 

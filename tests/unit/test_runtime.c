@@ -33,7 +33,7 @@ enum { LONG_MS = 20000, CALLS_MAX = 4000, RECORDS_MAX = 400 };
 /* ---- what handlers were asked, and what they answered ---- */
 
 struct call {
-    char topic[40], key[8], text[24], id[40];
+    char topic[40], key[16], text[24], id[40];
     int32_t partition;
     int64_t offset;
     int attempt;
@@ -118,7 +118,7 @@ static void sleep_ms(int64_t ms)
 static int obey(weir_ctx *ctx, const struct weir_msg *msg, const char *text)
 {
     struct weir_err *err = weir_err(ctx);
-    char key[8], value[8];
+    char key[16], value[16];
     int n = 0;
 
     copy_text(key, sizeof(key), msg->key, msg->key_size_bytes);
@@ -230,7 +230,7 @@ struct rig {
     size_t delivered;
     pthread_t thread;
     bool running;
-    int result;
+    atomic_int result; /* of several replicas: of one that failed */
     atomic_bool ended;
 };
 
@@ -314,7 +314,9 @@ static struct rig *open_batch_rig(const char *name, int64_t most)
 static void *run(void *arg)
 {
     struct rig *rig = arg;
-    rig->result = core_run(&rig->service, &rig->settings, NULL, NULL);
+    int result = core_run(&rig->service, &rig->settings, NULL, NULL);
+    if (result != WEIR_OK)
+        atomic_store(&rig->result, result);
     atomic_store(&rig->ended, true);
     return NULL;
 }
@@ -322,6 +324,7 @@ static void *run(void *arg)
 static void start_core(struct rig *rig)
 {
     atomic_store(&rig->ended, false);
+    atomic_store(&rig->result, WEIR_OK);
     rig->running = true;
     assert_int_equal(pthread_create(&rig->thread, NULL, run, rig), 0);
 }
@@ -330,7 +333,7 @@ static int join_core(struct rig *rig)
 {
     pthread_join(rig->thread, NULL);
     rig->running = false;
-    return rig->result;
+    return atomic_load(&rig->result);
 }
 
 static int stop_core(struct rig *rig)
@@ -503,7 +506,7 @@ static void what_is_done_is_committed(void **state)
 {
     (void)state;
     struct rig *rig = open_rig("done", 2);
-    char key[8];
+    char key[16];
 
     start_core(rig);
     for (int i = 0; i < 100; i++) {
@@ -1124,7 +1127,7 @@ static void a_start_that_cannot_be_stops(void **state)
     rig->service.start = never_starts;
     send(rig, NULL, "ok");
     start_core(rig);
-    assert_int_equal(join_core(rig), WEIR_FATAL);
+    assert_int_equal(join_core(rig), WEIR_BAD_INPUT);
     assert_int_equal(call_count(), 0);
     assert_int_equal(committed(rig, rig->topic, 0, metadata), -1);
     close_rig(&rig);
@@ -1234,7 +1237,7 @@ static void keys_keep_their_order_whatever_happens(void **state)
     atomic_store(&away, true);
     start_core(rig);
     for (int i = 0; i < COUNT; i++) {
-        char key[8];
+        char key[16];
         int which = rand_r(&seed) % KEYS;
         const char *text = texts[rand_r(&seed) % 10];
         snprintf(key, sizeof(key), "k%d", which);
@@ -1252,7 +1255,7 @@ static void keys_keep_their_order_whatever_happens(void **state)
     size_t count = call_count();
     for (int which = 0; which < KEYS; which++) {
         const struct call *before = NULL;
-        char key[8];
+        char key[16];
         snprintf(key, sizeof(key), "k%d", which);
         for (size_t i = 0; i < count; i++) {
             if (strcmp(all[i].key, key) != 0)
