@@ -119,7 +119,7 @@ static void send(struct core *core, struct part *part)
     part->want_promise = false;
     part->committing = part->position;
     part->commit_ms = weir_mono_ms();
-    weir_bus_commit(core->bus, &at, 1, part);
+    weir_bus_commit(core->bus, &at, 1, (void *)part->serial);
 }
 
 void commit_advance(struct core *core, struct part *part)
@@ -178,7 +178,7 @@ void commit_last(struct core *core, struct part *part)
                                     : 1);
     struct weir_partition at = { part->topic, part->partition, part->position, metadata };
     part->committing = part->promising = part->position;
-    weir_bus_commit(core->bus, &at, 1, part);
+    weir_bus_commit(core->bus, &at, 1, (void *)part->serial);
     while (part->committing >= 0 && weir_mono_ms() < deadline_ms)
         core_pump(core, 20);
 }

@@ -55,7 +55,7 @@ static void set_health(const struct core *core)
         reason = "the brokers can't be reached";
     else if (!core->assigned)
         reason = "no partitions assigned yet";
-    else if (core->breaker.open)
+    else if (core->breaker.open || core->resuming)
         reason = "paused: a dependency is away";
     else if (atomic_load(&core->stop))
         reason = "stopping";
@@ -150,6 +150,7 @@ static void resume_from_sink(struct core *core, struct part *part)
         int64_t next = unit->resume_offset;
         free(unit->records[0]);
         unit_free(unit);
+        core->resuming = err.fault != WEIR_OK;
         if (err.fault == WEIR_OK) {
             /* The sink is the authority: an older or empty one (restored, moved) is filled again.
              */
@@ -164,6 +165,7 @@ static void resume_from_sink(struct core *core, struct part *part)
         }
         weir_log(WEIR_ERROR, "can't read the sink's offsets", WEIR_S("topic", part->topic),
                  WEIR_I("partition", part->partition), WEIR_S("reason", err.text));
+        set_health(core);
         int64_t until_ms = weir_mono_ms() + pause_ms;
         while (weir_mono_ms() < until_ms && !atomic_load(&core->stop))
             core_pump(core, (int)(until_ms - weir_mono_ms()));
@@ -180,6 +182,7 @@ static void on_assigned(void *arg, struct weir_partition *parts, size_t count)
         struct part *part = weir_xcalloc(1, sizeof(*part));
         part->topic = weir_xstrdup(parts[i].topic);
         part->partition = parts[i].partition;
+        part->serial = ++core->serial;
         part->route = route_named(core, part->topic);
         part->metrics = metrics_of(part->topic, part->partition);
         part->position = part->next_offset = part->committed = parts[i].offset;
@@ -227,6 +230,8 @@ static void on_revoked(void *arg, const struct weir_partition *parts, size_t cou
     }
     while (busy(core) && weir_mono_ms() < deadline_ms)
         core_pump(core, 20);
+    if (lost)
+        core->assigned = false;
     for (size_t i = 0; i < count; i++) {
         struct part *part = core_part(core, parts[i].topic, parts[i].partition);
         if (!part)
@@ -252,7 +257,7 @@ static void on_committed(void *arg, void *opaque, enum weir_fault fault, const c
 {
     struct core *core = arg;
     for (struct part *part = core->parts; part; part = part->next)
-        if (part == opaque) { /* else it is gone */
+        if (part->serial == (uintptr_t)opaque) { /* else it is gone */
             commit_outcome(core, part, fault, reason);
             return;
         }

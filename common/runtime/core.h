@@ -20,6 +20,7 @@ struct part { /* an assigned partition */
     struct part *next;
     char *topic;
     int32_t partition;
+    uintptr_t serial; /* of this assignment: names it to the bus, as an address may come again */
     const struct weir_route *route; /* NULL: a retry topic, the record says */
     struct route_metrics *metrics;
 
@@ -69,7 +70,9 @@ struct core {
     struct outgoing *unsent, *unsent_last; /* to be produced again */
     int64_t unsent_ms;                     /* not before */
 
+    uintptr_t serial; /* of the last partition assigned */
     bool subscribed, assigned, bus_up;
+    bool resuming;         /* the sink does not say where to go on */
     atomic_bool stop;      /* set by the signal thread */
     struct weir_err fatal; /* fault WEIR_OK: none */
     struct core_metrics *metrics;

@@ -18,7 +18,8 @@ pytestmark = pytest.mark.timeout(240)
 
 EVENTS, LETTERS, WRITER = "shelf-help.events", "shelf-help-writer.dlq", "shelf-help-writer"
 AWAY_S = 20
-COUNT = 30_000
+COUNT = 20_000
+QUICK = {"WEIR_COMMIT_MS": "50", "WEIR_BACKOFF_MAX_MS": "1s"}
 
 
 class Load:
@@ -51,9 +52,9 @@ def test_kafka_then_postgres_stopped_under_load(own_stack, services):
     bus = Bus(own_stack.brokers, f"test-{uuid.uuid4().hex[:12]}.", idempotent=True)
     bus.create(WRITER_TOPICS)
     dsn = own_stack.database()
-    writer = services(WRITER, bus, {"SHELF_HELP_DATABASE_URL": dsn, "WEIR_COMMIT_MS": "50"})
+    writer = services(WRITER, bus, {"SHELF_HELP_DATABASE_URL": dsn, **QUICK})
     writer.wait_ready()
-    load = Load(bus, COUNT, 50)
+    load = Load(bus, COUNT, 40)
     wait_for(lambda: bus.lag(WRITER, EVENTS) < bus.count(EVENTS), 20, "events are stored")
 
     for server, says in (("kafka", "kafka: unreachable, waiting"), ("postgres", "paused: a dependency is away")):
@@ -74,7 +75,7 @@ def test_postgres_crashes_under_load(own_stack, services):
     bus = Bus(own_stack.brokers, f"test-{uuid.uuid4().hex[:12]}.", idempotent=True)
     bus.create(WRITER_TOPICS)
     dsn = own_stack.database()
-    writer = services(WRITER, bus, {"SHELF_HELP_DATABASE_URL": dsn, "WEIR_COMMIT_MS": "50"})
+    writer = services(WRITER, bus, {"SHELF_HELP_DATABASE_URL": dsn, **QUICK})
     writer.wait_ready()
     load = Load(bus, COUNT, 5)
     for _ in range(2):

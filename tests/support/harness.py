@@ -49,9 +49,10 @@ def wait_for(condition, timeout, what):
     return result
 
 
-def insist(ask):
-    """ask(), again while the broker is not quite there. UnicodeDecodeError: the client takes the metadata
-    of an offset for a C string and reads on behind its end."""
+def insist(ask, refresh):
+    """ask(), again while the broker is not quite there, each time after refresh(), as a client may hold on
+    to what it knew before a restart. UnicodeDecodeError: it takes the metadata of an offset for a C string
+    and reads on behind its end."""
     deadline = time.monotonic() + 30
     while True:
         try:
@@ -60,6 +61,7 @@ def insist(ask):
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.02)
+            refresh()
 
 
 def free_port():
@@ -94,9 +96,13 @@ class Bus:
         self.idempotent = idempotent  # its first record takes half a second longer
         self.brokers = brokers
         self.namespace = namespace
-        self.admin = AdminClient({"bootstrap.servers": brokers})
+        self.admin = None
+        self._new_admin()
         self.topics = {}  # those created here: name -> partitions
         self._producer = None
+
+    def _new_admin(self):
+        self.admin = AdminClient({"bootstrap.servers": self.brokers, "log_level": 0})
 
     def create(self, topics):
         """{name: partitions}, or {name: (partitions, {config: value})}."""
@@ -140,6 +146,7 @@ class Bus:
             self._producer = Producer(
                 {
                     "bootstrap.servers": self.brokers,
+                    "log_level": 0,
                     "linger.ms": 5,
                     "acks": "all",
                     "enable.idempotence": self.idempotent,
@@ -176,7 +183,7 @@ class Bus:
             futures = self.admin.list_offsets(wanted).items()
             return {part.partition: future.result(10).offset for part, future in futures}
 
-        return insist(ask)
+        return insist(ask, self._new_admin)
 
     def count(self, topic):
         """Records there, for topics that never lose any."""
@@ -201,7 +208,7 @@ class Bus:
             parts = [part for part in future.result(10).topic_partitions if part.offset >= 0]
             return {part.partition: (part.offset, part.metadata) for part in parts}
 
-        return insist(ask)
+        return insist(ask, self._new_admin)
 
     def lag(self, group, topic):
         committed = self.committed(group, topic)
@@ -223,6 +230,7 @@ class Reader:
         self._consumer = Consumer(
             {
                 "bootstrap.servers": bus.brokers,
+                "log_level": 0,
                 "group.id": "reader",
                 "enable.auto.commit": False,
                 "fetch.wait.max.ms": 20,

@@ -76,6 +76,8 @@ class Proxy:
                     return
                 client.close()
                 continue
+            for end in (client, server):
+                end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             pair = _Pair(self, client, server)
             with self._lock:
                 self._pairs.add(pair)

@@ -716,7 +716,7 @@ static void a_record_of_a_retry_topic_waits_until_it_is_due(void **state)
     send_retry(rig, 2, "retry 99", 1, "3");
     send(rig, NULL, "ok"); /* others go on meanwhile */
     const struct call *all = calls(3);
-    assert_true(weir_wall_ms() >= due_ms);
+    assert_true(weir_wall_ms() >= due_ms - 2);   /* two clocks, each cut to milliseconds */
     assert_string_equal(all[2].topic, "due.in"); /* by its name at birth */
     assert_int_equal(all[2].partition, 3);
     assert_int_equal(all[2].offset, 44);
