@@ -30,7 +30,7 @@ enum {
     PROBE_EVERY_MS = 1000, /* while the cluster is away */
     NUDGE_EVERY_MS = 10,   /* see nudge() */
     SILENT_MS = 15000,     /* unread records and nothing fetched for so long: see watch_silence() */
-    NUDGE_TIMEOUT_MS = 200,
+    NUDGE_TIMEOUT_MS = 2,  /* the answer does not matter */
     FETCH_BACKOFF_VERSION = 0x020200ff, /* librdkafka 2.2.0: has fetch.queue.backoff.ms */
     TOPIC_NAME_MAX = 512,
 };
@@ -181,17 +181,14 @@ static const struct property common_properties[] = { { "socket.keepalive.enable"
                                                      { "log.connection.close", "false" },
                                                      { 0 } };
 /* Small queues: librdkafka's own defaults are 64 MiB a consumer and 1 GiB a producer. */
-static const struct property consumer_properties[] = { { "enable.auto.commit", "false" },
-                                                       { "enable.auto.offset.store", "false" },
-                                                       { "auto.offset.reset", "earliest" },
-                                                       { "partition.assignment.strategy", "range" },
-                                                       { "queued.min.messages", "10000" },
-                                                       { "queued.max.messages.kbytes", "2048" },
-                                                       { "fetch.max.bytes", "4194304" },
-                                                       { "fetch.message.max.bytes", "1048576" },
-                                                       { "fetch.wait.max.ms", "500" },
-                                                       { "allow.auto.create.topics", "false" },
-                                                       { 0 } };
+static const struct property consumer_properties[] = {
+    { "enable.auto.commit", "false" },       { "enable.auto.offset.store", "false" },
+    { "auto.offset.reset", "earliest" },     { "partition.assignment.strategy", "range" },
+    { "queued.min.messages", "10000" },      { "queued.max.messages.kbytes", "2048" },
+    { "fetch.max.bytes", "4194304" },        { "fetch.message.max.bytes", "1048576" },
+    { "fetch.wait.max.ms", "100" }, /* a fetch that waits for one partition holds up the others' */
+    { "allow.auto.create.topics", "false" }, { 0 }
+};
 static const struct property producer_properties[] = {
     { "enable.idempotence", "true" },
     { "acks", "all" },
@@ -657,7 +654,8 @@ static void nudge(struct kafka *bus)
         return;
     for (size_t i = 0; i < bus->part_count; i++) {
         struct part *part = &bus->parts[i];
-        if (now_ms - part->nudged_ms < NUDGE_EVERY_MS || rd_kafka_queue_length(part->queue) > 0 ||
+        if (part->next_offset < 0 || now_ms - part->nudged_ms < NUDGE_EVERY_MS ||
+            rd_kafka_queue_length(part->queue) > 0 ||
             (bus->ready_for && !bus->ready_for(bus->on.arg, part->topic, part->partition)))
             continue;
         full_topic(bus, part->topic, name);

@@ -104,6 +104,9 @@ static int failed(weir_pg *pg, const PGresult *result, struct weir_err *err)
     if (constraint)
         return weir_fail(err, fault_of(state), "pg: %s: constraint %s", state, constraint);
     first_line(text, sizeof(text), PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY));
+    if (strcmp(state, "25006") ==
+        0) /* read-only is a session's property: only a new one can be otherwise */
+        drop_connection(pg);
     return weir_fail(err, fault_of(state), "pg: %s: %s", state, text);
 }
 
@@ -460,7 +463,8 @@ int weir_pg_sink_commit(weir_pg *pg, int64_t next, struct weir_err *err)
     PGresult *result = NULL;
 
     if (weir_pg_query(pg,
-                      "update weir_offsets set next_offset = $4::bigint, updated_at = now()"
+                      "update weir_offsets set next_offset = greatest(next_offset, $4::bigint),"
+                      " updated_at = now()"
                       " where service = $1 and topic = $2 and partition = $3",
                       4, params, NULL, err) < 0)
         goto undo;

@@ -120,6 +120,21 @@ static void collect(struct core *core, struct part *part)
     append(part, unit);
 }
 
+/* Nothing at hand, and the last finished records left no rows: their end is stored by itself, or
+ * they would come again at the next start. */
+static void advance_sink(struct core *core, struct part *part)
+{
+    if (!core->service->advance || part->first || part->running || part->position <= part->stored)
+        return;
+    struct unit *unit = unit_new(UNIT_ADVANCE, part, part->route, 0);
+    unit->topic = part->topic;
+    unit->partition = part->partition;
+    unit->sink_offset = part->position;
+    part->advancing = flow_submit(core, unit);
+    if (!part->advancing)
+        unit_free(unit);
+}
+
 void batch_advance(struct core *core, struct part *part)
 {
     if (part->stopping || part->revoked)
@@ -129,7 +144,9 @@ void batch_advance(struct core *core, struct part *part)
     for (struct unit *unit = first; unit; unit = unit->after)
         if (!unit->ready && !unit->running && !submit(core, unit))
             return;
-    if (!first || !first->ready || first->running || part->sending > 0 ||
+    if (!first)
+        advance_sink(core, part);
+    if (!first || !first->ready || part->advancing || first->running || part->sending > 0 ||
         first->due_ms > weir_mono_ms())
         return;
     first->kind = UNIT_HANDLE;
@@ -193,6 +210,7 @@ static void handled(struct core *core, struct unit *unit)
     struct part *part = unit->part;
 
     flow_send_output(core, unit);
+    part->stored = unit->records[unit->count - 1]->offset + 1;
     remove_unit(part, unit);
     for (size_t i = 0; i < unit->count; i++) {
         struct record *record = unit->records[i];

@@ -127,11 +127,11 @@ static void resume_from_sink(struct core *core, struct part *part)
     int64_t pause_ms = core->settings->backoff_min_ms;
 
     while (!atomic_load(&core->stop) && !core->fatal.fault) {
-        struct weir_msg msg = { .topic = part->topic, .partition = part->partition };
-        struct unit *unit = unit_new(UNIT_RESUME, part, part->route, 1);
+        struct unit *unit = unit_new(UNIT_RESUME, part, part->route, 0);
         struct unit *answer = NULL;
 
-        unit->records[0] = record_new(&msg, part, part->route);
+        unit->topic = part->topic;
+        unit->partition = part->partition;
         pool_submit(core->pool, unit);
         while (!answer) {
             struct unit *done = pool_done(core->pool);
@@ -147,14 +147,13 @@ static void resume_from_sink(struct core *core, struct part *part)
                 weir_bus_poll(core->bus, 20);
         }
         struct weir_err err = unit->err;
-        int64_t next = unit->resume_offset;
-        free(unit->records[0]);
+        int64_t next = unit->sink_offset;
         unit_free(unit);
         core->resuming = err.fault != WEIR_OK;
         if (err.fault == WEIR_OK) {
             /* The sink is the authority: an older or empty one (restored, moved) is filled again.
              */
-            part->position = part->next_offset = next;
+            part->position = part->next_offset = part->stored = next;
             if (next < part->committed)
                 guard_load(&part->guard, NULL, -1, true);
             return;

@@ -35,6 +35,9 @@ struct part { /* an assigned partition */
     struct record *unbatched; /* oldest record in no batch yet */
     size_t unbatched_records, unbatched_bytes;
 
+    int64_t stored; /* sinks: what is stored as the next offset; -1: nothing */
+    bool advancing; /* a UNIT_ADVANCE is with a worker */
+
     int running; /* units with workers */
     int sending; /* records awaiting delivery reports */
 

@@ -70,12 +70,34 @@ static const struct weir_route *route_of(const struct core *core, const struct p
     return fallback;
 }
 
+/* The log ends before the offset at which we wanted to go on, and was reset to its beginning: it is
+ * not the log that the offset belongs to. The group's offset gives way. A sink's does not: its sink
+ * would take the new records for old ones. */
+static bool begins_anew(struct core *core, struct part *part, int64_t offset)
+{
+    if (core->service->resume) {
+        weir_fail(&core->fatal, WEIR_FATAL,
+                  "%s/%d: stored offset %lld lies beyond the end of the log: another cluster, or a "
+                  "topic made anew? Then delete the partition's row in the sink's weir_offsets",
+                  part->topic, (int)part->partition, (long long)part->next_offset);
+        return false;
+    }
+    weir_log(WEIR_WARN, "the log begins anew", WEIR_S("topic", part->topic),
+             WEIR_I("partition", part->partition), WEIR_I("wanted", part->next_offset),
+             WEIR_I("offset", offset));
+    part->committed = -1;
+    part->promised = -1;
+    return true;
+}
+
 void flow_receive(struct core *core, const struct weir_msg *msg)
 {
     struct part *part = core_part(core, msg->topic, msg->partition);
 
-    if (!part || part->stopping || msg->offset < part->next_offset)
-        return; /* a leftover of an assignment that is over, or of a seek */
+    if (!part || part->stopping)
+        return; /* a leftover of an assignment that is over */
+    if (msg->offset < part->next_offset && !begins_anew(core, part, msg->offset))
+        return;
     struct record *record = record_new(msg, part, route_of(core, part, msg));
     record->received_ms = part->read_ms = weir_mono_ms();
     if (part->last)
@@ -392,15 +414,24 @@ void flow_complete(struct core *core, struct unit *unit)
     core->submitted--;
     part->running--;
     observe(core, unit);
+    if (unit->kind == UNIT_ADVANCE && unit->err.fault > WEIR_FATAL && unit->err.fault < WEIR_OK)
+        unit->err.fault = WEIR_TRY_LATER; /* no record is to blame */
     if (unit->err.fault == WEIR_TRY_LATER)
         flow_outage(core, &unit->err, unit->probe);
     else
         not_an_outage(core, unit);
     if (unit->err.fault == WEIR_FATAL && core->fatal.fault == WEIR_OK)
         core->fatal = unit->err;
+    if (unit->kind == UNIT_ADVANCE) {
+        part->advancing = false;
+        if (unit->err.fault == WEIR_OK)
+            part->stored = unit->sink_offset;
+    }
     if (part->revoked) { /* its effect stands, its offset is another's business now */
         unit_free(unit);
         release_part(part);
+    } else if (unit->kind == UNIT_ADVANCE) {
+        unit_free(unit);
     } else if (unit->route->handle_batch) {
         batch_complete(core, unit);
     } else {

@@ -122,12 +122,16 @@ static int read_options(weir_arena *arena, struct settings *settings, void *self
         weir_options_unknown(tables, environ, weir_service.prefix, warn_line, NULL, err) < 0 ||
         weir_options_read(own_options(), environ, arena, self, err) < 0)
         return err->fault;
-    for (const struct weir_route *route = weir_service.routes; route->topic; route++)
+    for (const struct weir_route *route = weir_service.routes; route->topic; route++) {
+        if (route->handle_batch && route->retry == WEIR_RETRY_TOPICS)
+            return weir_fail(err, WEIR_FATAL, "route %s: a batch route retries in place",
+                             route->topic);
         if (weir_service.resume && (!route->handle_batch || weir_service.outputs))
             return weir_fail(
                 err, WEIR_FATAL,
                 "route %s: a sink that stores offsets needs batch routes and no outputs",
                 route->topic);
+    }
     return WEIR_OK;
 }
 

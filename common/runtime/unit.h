@@ -22,7 +22,7 @@ struct memory {
     int users;
 };
 
-enum unit_kind { UNIT_HANDLE, UNIT_DECODE, UNIT_RESUME };
+enum unit_kind { UNIT_HANDLE, UNIT_DECODE, UNIT_RESUME, UNIT_ADVANCE };
 
 struct unit {
     struct unit *next;  /* of the pool's queues */
@@ -41,7 +41,9 @@ struct unit {
 
     struct weir_err err; /* the outcome: fault WEIR_OK or why not */
     struct outgoing *out, *out_last;
-    int64_t resume_offset; /* UNIT_RESUME: the sink's, or -1 */
+    const char *topic; /* UNIT_RESUME, UNIT_ADVANCE: of the partition */
+    int32_t partition;
+    int64_t sink_offset; /* UNIT_RESUME: what is stored, or -1; UNIT_ADVANCE: to be stored */
     int64_t submitted_ns, started_ns, ended_ns;
 };
 

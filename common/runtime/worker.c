@@ -55,7 +55,7 @@ struct unit *unit_new(enum unit_kind kind, struct part *part, const struct weir_
     unit->records = weir_xcalloc(count + 1, sizeof(*unit->records));
     unit->count = count;
     unit->attempt = 1;
-    unit->resume_offset = -1;
+    unit->sink_offset = -1;
     return unit;
 }
 
@@ -155,9 +155,12 @@ static void run(weir_ctx *ctx, struct unit *unit)
         fault = decode(ctx, unit);
         break;
     case UNIT_RESUME:
-        fault = checked(ctx, ctx->service->resume(ctx, unit->records[0]->msg.topic,
-                                                  unit->records[0]->msg.partition,
-                                                  &unit->resume_offset));
+        fault = checked(
+            ctx, ctx->service->resume(ctx, unit->topic, unit->partition, &unit->sink_offset));
+        break;
+    case UNIT_ADVANCE:
+        fault = checked(
+            ctx, ctx->service->advance(ctx, unit->topic, unit->partition, unit->sink_offset));
         break;
     }
     unit->err = ctx->err;

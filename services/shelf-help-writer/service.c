@@ -71,6 +71,18 @@ static int resume(weir_ctx *ctx, const char *topic, int32_t partition, int64_t *
     return weir_pg_offset(self->pg, weir_service_name(ctx), topic, partition, next, weir_err(ctx));
 }
 
+static int advance(weir_ctx *ctx, const char *topic, int32_t partition, int64_t next)
+{
+    struct writer *self = weir_self(ctx);
+    int64_t stored;
+
+    if (weir_pg_sink_begin(self->pg, weir_service_name(ctx), topic, partition, &stored,
+                           weir_err(ctx)) < 0 ||
+        weir_pg_sink_commit(self->pg, next, weir_err(ctx)) < 0)
+        return weir_err(ctx)->fault;
+    return WEIR_OK;
+}
+
 static int decode(weir_ctx *ctx, const struct weir_msg *msg, void **decoded)
 {
     weir_arena *arena = weir_arena_of(ctx);
@@ -258,4 +270,5 @@ const struct weir_service weir_service = {
     .stop = stop,
     .check = check,
     .resume = resume,
+    .advance = advance,
 };

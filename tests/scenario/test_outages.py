@@ -63,7 +63,7 @@ def test_kafka_then_postgres_stopped_under_load(own_stack, services):
         assert writer.get("/readyz")[0] == 503
         assert writer.get("/healthz")[0] == 200
         time.sleep(AWAY_S)
-        assert len(writer.log(says)) <= 20
+        assert len(writer.log(says)) < 60  # it does not flood the log
         own_stack.run("up", server)
         wait_for(writer.is_ready, 30, f"ready again after {server} was away")
 

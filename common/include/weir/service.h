@@ -62,6 +62,9 @@ struct weir_service {
      * partition, or leaves it (-1) where nothing is stored. Asked at every assignment. Such routes
      * must be batch routes. */
     int (*resume)(weir_ctx *ctx, const char *topic, int32_t partition, int64_t *next);
+    /* With resume: stores next though no rows come with it, because the last records before it went
+     * to the dead letters. Asked when a partition has nothing else to do. */
+    int (*advance)(weir_ctx *ctx, const char *topic, int32_t partition, int64_t next);
 };
 
 extern const struct weir_service weir_service; /* each service's service.c */

@@ -1,0 +1,101 @@
+"""Two members come and go under load, by signal and by death, on one partition and on six: the writer's rows
+equal the model's, and each key keeps its order."""
+
+import json
+import random
+import threading
+import time
+from collections import defaultdict
+
+import pytest
+
+from support.harness import wait_for
+from support.shelf_help_events import Mix, generate
+from support.shelf_help_model import Model, diff, read_database
+
+pytestmark = pytest.mark.timeout(240)
+
+EVENTS, LETTERS, WRITER = "shelf-help.events", "shelf-help-writer.dlq", "shelf-help-writer"
+ORDERED, OUT, PROBE = "test-probe.ordered", "test-probe.out", "test-probe"
+SHORT_SESSIONS = {"WEIR_KAFKA_SESSION_TIMEOUT_MS": "2000", "WEIR_KAFKA_HEARTBEAT_INTERVAL_MS": "300"}
+
+
+def feed(bus, topic, records, seconds):
+    """From a thread of its own, spread over about so many seconds."""
+
+    def run():
+        for start in range(0, len(records), 200):
+            bus.produce(topic, records[start : start + 200])
+            time.sleep(200 * seconds / len(records))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+def come_and_go(start, load, seed):
+    """One or two members, until the load ends; then one."""
+    chance = random.Random(seed)
+    members = [start().wait_ready()]
+    changes = 0
+    while load.is_alive():
+        if len(members) == 1:
+            members.append(start())
+            wait_for(lambda: members[-1].log("assigned") or not load.is_alive(), 30, "it joined")
+        else:
+            member = members.pop(chance.randrange(2))
+            if changes % 4 == 3:
+                member.kill()
+            else:
+                member.stop(25)
+            wait_for(lambda: members[0].is_ready() or not load.is_alive(), 30, "the other goes on")
+        changes += 1
+    assert changes >= 5
+    return members
+
+
+@pytest.mark.parametrize("partitions", [1, 6])
+def test_rows_equal_the_models(bus, start_writer, tables, partitions):
+    records = list(generate(30_000, seed=partitions, mix=Mix(redelivered=0.02, shelf_share=0.0)))
+    # one key per event, as rows of library searches do not depend on the order between keys
+    spread = [(b"group-%d" % (n % 50), value) for n, (_, value, _) in enumerate(records)]
+    model = Model().feed_all(value for _, value in spread)
+    first = start_writer(partitions, **SHORT_SESSIONS)
+    load = feed(bus, EVENTS, spread, 12)
+    members = come_and_go(lambda: start_writer(partitions, **SHORT_SESSIONS), load, seed=partitions)
+    first.stop(25)
+    load.join()
+    bus.wait_done(WRITER, EVENTS, 60)
+    rows = read_database(tables)
+    assert diff(model.rows, rows) == []
+    assert bus.count(LETTERS) == 0
+    for member in members:
+        member.stop(25)
+
+
+@pytest.mark.parametrize("partitions", [1, 6])
+def test_each_key_keeps_its_order(bus, start_probe, partitions):
+    keys, count = 40, 20_000
+    records = [
+        (b"key%d" % (n % keys), json.dumps({"n": n}).encode(), [("ce_id", b"cause-%d" % n)])
+        for n in range(count)
+    ]
+    topics = {ORDERED: partitions, OUT: 1}
+
+    def start():
+        return start_probe(topics, WEIR_CONCURRENCY="4", **SHORT_SESSIONS)
+
+    first = start()
+    load = feed(bus, ORDERED, records, 12)
+    members = come_and_go(start, load, seed=partitions)
+    first.stop(25)
+    load.join()
+    bus.wait_done(PROBE, ORDERED, 60)
+    by_key, seen = defaultdict(list), set()
+    for record in bus.read(OUT):
+        if record.header("ce_id") not in seen:
+            seen.add(record.header("ce_id"))
+            by_key[record.key].append(json.loads(record.value)["n"])
+    assert by_key == {b"key%d" % key: list(range(key, count, keys)) for key in range(keys)}
+    for member in members:
+        member.stop(25)
