@@ -818,9 +818,10 @@ static int kafka_produce(weir_bus *base, const struct weir_msg *msg, void *opaqu
     if (code == 0)
         return WEIR_OK;
     rd_kafka_headers_destroy(headers);
-    bool hopeless = code == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
-    return weir_fail(err, hopeless ? WEIR_BAD_INPUT : WEIR_TRY_LATER, "kafka: produce to %s: %s",
-                     msg->topic, rd_kafka_err2str(code));
+    enum weir_fault fault = code == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE ? WEIR_BAD_INPUT
+                            : code == RD_KAFKA_RESP_ERR__QUEUE_FULL      ? WEIR_TRY_LATER
+                                                                         : WEIR_RETRY;
+    return weir_fail(err, fault, "kafka: produce to %s: %s", msg->topic, rd_kafka_err2str(code));
 }
 
 static void on_commit(rd_kafka_t *rk, rd_kafka_resp_err_t code,

@@ -5,7 +5,13 @@
 
 #include "runtime/core.h"
 
-enum { RETRIES_DEFAULT = 5, UNITS_PER_WORKER = 4, RESEND_MS = 500, RETRY_WAIT_MAX_MS = 30000 };
+enum {
+    RETRIES_DEFAULT = 5,
+    UNITS_PER_WORKER = 4,
+    RESEND_MS = 500,
+    QUEUE_FULL_MS = 5,
+    RETRY_WAIT_MAX_MS = 30000
+};
 
 /* ---- lists ---- */
 
@@ -227,7 +233,9 @@ void flow_send(struct core *core, struct outgoing *out)
     int fault = weir_bus_produce(core->bus, &out->msg, out, &err);
     if (fault == WEIR_TRY_LATER) {
         queue_unsent(core, out);
-        core->unsent_ms = weir_mono_ms() + 5; /* a full queue empties quickly */
+        core->unsent_ms = weir_mono_ms() + QUEUE_FULL_MS;
+    } else if (fault == WEIR_RETRY) {
+        flow_delivered(core, out, WEIR_TRY_LATER, err.text);
     } else if (fault != WEIR_OK) {
         flow_delivered(core, out, (enum weir_fault)fault, err.text);
     }

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+enum { ATTEMPTS_MAX = 1000 };
+
 static uint64_t hash_bytes(uint64_t hash, const void *data, size_t size)
 {
     const unsigned char *bytes = data; /* FNV-1a: short keys, and a crowded chain only costs time */
@@ -73,7 +75,8 @@ struct record *record_new(const struct weir_msg *msg, struct part *part,
     if (strcmp(msg->topic, route->topic) != 0) {
         record->msg.partition = (int32_t)header_int(msg, "weir_partition", msg->partition);
         record->msg.offset = header_int(msg, "weir_offset", msg->offset);
-        record->msg.attempt = (int)header_int(msg, "weir_attempts", 0) + 1;
+        int64_t before = header_int(msg, "weir_attempts", 0); /* anyone may have written it */
+        record->msg.attempt = before > 0 && before < ATTEMPTS_MAX ? (int)before + 1 : 1;
     }
     if (has_id) {
         record->msg.id = put(&at, id->value, id->size_bytes);

@@ -304,7 +304,7 @@ class Service:
         self.starts += 1
         self.log_file = self.folder / f"{self.name}-{id(self):x}-{self.starts}.log"
         env = {
-            name: value for name, value in os.environ.items() if not name.startswith(("WEIR_", "PG"))
+            name: value for name, value in os.environ.items() if not name.startswith(("WEIR_", "SHELF_HELP_", "PG"))
         }
         with open(self.log_file, "wb") as log:
             self.process = subprocess.Popen(
@@ -422,7 +422,7 @@ class Service:
 
 def run(name, *arguments, env=(), timeout=30):
     """A binary from start to end: its subprocess.CompletedProcess, output as text."""
-    clean = {key: value for key, value in os.environ.items() if not key.startswith(("WEIR_", "PG"))}
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("WEIR_", "SHELF_HELP_", "PG"))}
     return subprocess.run(
         [Service.binary(name), *arguments],
         env={**clean, **dict(env)},

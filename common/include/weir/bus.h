@@ -89,7 +89,7 @@ void weir_bus_wake(weir_bus *bus);
 
 /* Queues a record (copied). msg.partition -1: by the key (murmur2, as Kafka's Java client), time_ms
  * 0: now. WEIR_TRY_LATER: the queue is full, poll and try again; BAD_INPUT: can never be sent (too
- * large). */
+ * large); RETRY: refused for now (an unknown topic). */
 WEIR_MUST_CHECK int weir_bus_produce(weir_bus *bus, const struct weir_msg *msg, void *opaque,
                                      struct weir_err *err);
 
