@@ -9,7 +9,7 @@ import uuid
 
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
-from support.harness import BUILD, ROOT, run, wait_for
+from support.harness import BUILD, ROOT, clean_environment, run, wait_for
 
 SAMPLES = ROOT / "proto" / "shelf-help" / "samples"
 
@@ -23,7 +23,7 @@ def weir(bus):
         if input is None:
             return run("weir", *map(str, arguments), env=own, timeout=60)
         command = [BUILD / "bin" / "weir", *map(str, arguments)]
-        return subprocess.run(command, env=own, input=input, capture_output=True, text=True, timeout=60)
+        return subprocess.run(command, env={**clean_environment(), **own}, input=input, capture_output=True, text=True, timeout=60)
 
     return call
 
@@ -293,7 +293,7 @@ def test_redrive_that_is_stopped_loses_and_repeats_nothing(weir, dlq, bus):
     dlq(*(letter(n) for n in range(200)))
     env = {"WEIR_BROKERS": bus.brokers, "WEIR_NAMESPACE": bus.namespace}
     command = [BUILD / "bin" / "weir", "dlq", "redrive", "a-writer", "--rate", "50"]
-    process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, env={**clean_environment(), **env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_for(lambda: bus.count("a.in") > 20, 10, "some are redriven")
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=10)

@@ -34,12 +34,14 @@ def feed(bus, topic, records, seconds):
     return thread
 
 
-def come_and_go(first, start, load, seed):
-    """One or two members at work, until the load ends; gives those that are left."""
-    chance = random.Random(seed)
+def come_and_go(first, start, load, progress):
+    """One or two members, until the load ends; gives those that are left. progress() grows with the work."""
+    chance = random.Random(5)
     members = [first.wait_ready()]
     changes = 0
     while load.is_alive():
+        seen = progress()
+        wait_for(lambda: progress() > seen or not load.is_alive(), 30, "they work")
         if len(members) == 1:
             members.append(start())
             wait_for(lambda: members[-1].is_ready() or not load.is_alive(), 30, "it joined")
@@ -69,9 +71,12 @@ def test_rows_equal_the_models(bus, start_writer, tables, partitions):
     def start():
         return start_writer(partitions, **SHORT_SESSIONS)
 
+    def progress():
+        return sum(offset for offset, _ in bus.committed(WRITER, EVENTS).values())
+
     first = start()
     load = feed(bus, EVENTS, spread, 12)
-    members = come_and_go(first, start, load, seed=partitions)
+    members = come_and_go(first, start, load, progress)
     load.join()
     bus.wait_done(WRITER, EVENTS, 60)
     assert diff(model.rows, read_database(tables)) == []
@@ -90,11 +95,14 @@ def test_each_key_keeps_its_order(bus, start_probe, partitions):
     topics = {ORDERED: partitions, OUT: 1}
 
     def start():
-        return start_probe(topics, WEIR_CONCURRENCY="4", **SHORT_SESSIONS)
+        return start_probe(topics, WEIR_IN_FLIGHT_RECORDS="200", **SHORT_SESSIONS)
+
+    def progress():
+        return bus.count(OUT)
 
     first = start()
     load = feed(bus, ORDERED, records, 12)
-    members = come_and_go(first, start, load, seed=partitions)
+    members = come_and_go(first, start, load, progress)
     load.join()
     bus.wait_done(PROBE, ORDERED, 60)
     by_key, seen = defaultdict(list), set()

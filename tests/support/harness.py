@@ -303,13 +303,10 @@ class Service:
         self.port = free_port()
         self.starts += 1
         self.log_file = self.folder / f"{self.name}-{id(self):x}-{self.starts}.log"
-        env = {
-            name: value for name, value in os.environ.items() if not name.startswith(("WEIR_", "SHELF_HELP_", "PG"))
-        }
         with open(self.log_file, "wb") as log:
             self.process = subprocess.Popen(
                 [self.binary(self.name)],
-                env={**env, **self.env, "WEIR_ADMIN_PORT": str(self.port)},
+                env={**clean_environment(), **self.env, "WEIR_ADMIN_PORT": str(self.port)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -420,12 +417,16 @@ class Service:
         return 1024 * int(re.search(r"VmHWM:\s+(\d+)" if peak else r"VmRSS:\s+(\d+)", status)[1])
 
 
+def clean_environment():
+    """Ours without what would configure a binary; a sanitizer's options stay."""
+    return {key: value for key, value in os.environ.items() if not key.startswith(("WEIR_", "SHELF_HELP_", "PG"))}
+
+
 def run(name, *arguments, env=(), timeout=30):
     """A binary from start to end: its subprocess.CompletedProcess, output as text."""
-    clean = {key: value for key, value in os.environ.items() if not key.startswith(("WEIR_", "SHELF_HELP_", "PG"))}
     return subprocess.run(
         [Service.binary(name), *arguments],
-        env={**clean, **dict(env)},
+        env={**clean_environment(), **dict(env)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
