@@ -315,6 +315,11 @@ class Service:
 
     # its end
 
+    def catches_signals(self):
+        """Has it come so far in main() that SIGTERM no longer just ends it?"""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"SigBlk:\s+(\w+)", status)[1], 16) & 1 << signal.SIGTERM - 1
+
     def kill(self):
         self.process.kill()
         self.process.wait(10)
