@@ -431,6 +431,98 @@ static void *wait_for_signals(void *arg)
     _exit(1);
 }
 
+/* ---- a run ---- */
+
+static void open_core(struct core *core)
+{
+    const struct settings *settings = core->settings;
+
+    core->workers = (size_t)settings->concurrency;
+    if (core->workers == 0)
+        core->workers =
+            core->service->concurrency ? (size_t)core->service->concurrency : WORKERS_DEFAULT;
+    core->records_max = (size_t)settings->in_flight_records;
+    for (const struct weir_route *route = core->service->routes;
+         settings->in_flight_records == 0 && route->topic; route++) {
+        size_t wanted =
+            route->handle_batch ? 2 * (size_t)batch_max(core, route) : IN_FLIGHT_DEFAULT;
+        if (wanted > core->records_max)
+            core->records_max = wanted;
+    }
+    core->bytes_max = (size_t)settings->in_flight_bytes;
+    core->window = 2 * (int64_t)core->records_max + 1;
+    core->metrics = metrics_open();
+    weir_metric_set(core->metrics->up, 1);
+    keys_open(&core->keys, core->records_max);
+}
+
+static void close_core(struct core *core)
+{
+    while (core->unsent) {
+        struct outgoing *out = core->unsent;
+        core->unsent = out->next;
+        free(out);
+    }
+    keys_close(&core->keys);
+    free(core->metrics);
+}
+
+static int open_bus(struct core *core, char *const *env, weir_arena *arena, struct weir_err *err)
+{
+    const char *brokers = core->settings->brokers;
+    bool memory = strncmp(brokers, "memory:", 7) == 0; /* unit tests */
+    struct weir_bus_config config = {
+        .url = memory ? brokers : weir_printf(arena, "kafka:%s", brokers),
+        .name_space = core->settings->name_space,
+        .client_id = core->service->name,
+        .group = core->service->name,
+        .instance = core->settings->instance,
+        .env = env,
+        .ready_for = ready_for,
+        .on = { .assigned = on_assigned,
+                .revoked = on_revoked,
+                .delivered = on_delivered,
+                .committed = on_committed,
+                .state = on_state,
+                .arg = core },
+    };
+    return weir_bus_open(&config, &core->bus, err);
+}
+
+static int open_admin(const struct core *core, weir_admin **admin, struct weir_err *err)
+{
+    struct weir_admin_config config = { .host = core->settings->admin_host,
+                                        .port = (int)core->settings->admin_port,
+                                        .health = answer_health };
+    set_health(core);
+    return config.port > 0 ? weir_admin_open(&config, admin, err) : WEIR_OK;
+}
+
+/* From the first worker to the last commit. */
+static void work_until_stopped(struct core *core, const void *self, weir_arena *arena)
+{
+    struct pool_config config = { .service = core->service,
+                                  .self = self,
+                                  .workers = core->workers,
+                                  .backoff_min_ms = core->settings->backoff_min_ms,
+                                  .backoff_max_ms = core->settings->backoff_max_ms,
+                                  .wake = wake_bus,
+                                  .arg = core };
+    core->pool = pool_open(&config);
+    weir_log(WEIR_INFO, "started", WEIR_S("version", WEIR_VERSION),
+             WEIR_I("workers", core->workers));
+    if (wait_for_workers(core) == WEIR_OK && !atomic_load(&core->stop)) {
+        if (weir_bus_subscribe(core->bus, topics_of(core->service, arena), &core->fatal) == WEIR_OK)
+            core->subscribed = true;
+        while (!atomic_load(&core->stop) && !core->fatal.fault)
+            turn(core);
+    }
+    struct weir_err why = core->fatal;
+    weir_bus_leave(core->bus); /* revokes what is assigned: drains and commits */
+    pool_close(&core->pool);   /* before the bus, which workers wake */
+    core->fatal = why;
+}
+
 int core_run(const struct weir_service *service, const struct settings *settings, const void *self,
              char *const *env)
 {
@@ -440,98 +532,31 @@ int core_run(const struct weir_service *service, const struct settings *settings
         .bus_up = true,
         .breaker = { .min_ms = settings->backoff_min_ms, .max_ms = settings->backoff_max_ms },
     };
-    struct weir_err err = { 0 };
     WEIR_AUTO(weir_arena) *arena = weir_arena_new();
     weir_admin *admin = NULL;
-
-    core.workers = (size_t)settings->concurrency;
-    if (core.workers == 0)
-        core.workers = service->concurrency ? (size_t)service->concurrency : WORKERS_DEFAULT;
-    core.records_max = (size_t)settings->in_flight_records;
-    for (const struct weir_route *route = service->routes;
-         settings->in_flight_records == 0 && route->topic; route++) {
-        size_t wanted =
-            route->handle_batch ? 2 * (size_t)batch_max(&core, route) : IN_FLIGHT_DEFAULT;
-        if (wanted > core.records_max)
-            core.records_max = wanted;
-    }
-    core.bytes_max = (size_t)settings->in_flight_bytes;
-    core.window = 2 * (int64_t)core.records_max + 1;
-    core.metrics = metrics_open();
-    weir_metric_set(core.metrics->up, 1);
-    keys_open(&core.keys, core.records_max);
-
-    const char *url = strncmp(settings->brokers, "memory:", 7) == 0
-                          ? settings->brokers
-                          : weir_printf(arena, "kafka:%s", settings->brokers);
-    struct weir_bus_config bus_config = {
-        .url = url,
-        .name_space = settings->name_space,
-        .client_id = service->name,
-        .group = service->name,
-        .instance = settings->instance,
-        .env = env,
-        .ready_for = ready_for,
-        .on = { .assigned = on_assigned,
-                .revoked = on_revoked,
-                .delivered = on_delivered,
-                .committed = on_committed,
-                .state = on_state,
-                .arg = &core },
-    };
     sigset_t set;
+
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
     pthread_sigmask(SIG_BLOCK, &set, NULL); /* before any thread: all inherit it */
     signal(SIGPIPE, SIG_IGN);
-
-    if (weir_bus_open(&bus_config, &core.bus, &err) < 0)
-        goto out;
-    set_health(&core);
-    struct weir_admin_config admin_config = { .host = settings->admin_host,
-                                              .port = (int)settings->admin_port,
-                                              .health = answer_health };
-    if (settings->admin_port > 0 && weir_admin_open(&admin_config, &admin, &err) < 0)
-        goto out;
-    struct signals signals = { &core, settings->drain_ms };
-    pthread_t signal_thread;
-    if (pthread_create(&signal_thread, NULL, wait_for_signals, &signals) != 0)
-        abort();
-    struct pool_config pool_config = { .service = service,
-                                       .self = self,
-                                       .workers = core.workers,
-                                       .backoff_min_ms = settings->backoff_min_ms,
-                                       .backoff_max_ms = settings->backoff_max_ms,
-                                       .wake = wake_bus,
-                                       .arg = &core };
-    core.pool = pool_open(&pool_config);
-    weir_log(WEIR_INFO, "started", WEIR_S("version", WEIR_VERSION),
-             WEIR_I("workers", core.workers));
-    if (wait_for_workers(&core) == WEIR_OK && !atomic_load(&core.stop)) {
-        if (weir_bus_subscribe(core.bus, topics_of(service, arena), &core.fatal) == WEIR_OK)
-            core.subscribed = true;
-        while (!atomic_load(&core.stop) && !core.fatal.fault)
-            turn(&core);
+    open_core(&core);
+    if (open_bus(&core, env, arena, &core.fatal) == WEIR_OK &&
+        open_admin(&core, &admin, &core.fatal) == WEIR_OK) {
+        struct signals signals = { &core, settings->drain_ms };
+        pthread_t signal_thread;
+        if (pthread_create(&signal_thread, NULL, wait_for_signals, &signals) != 0)
+            abort();
+        work_until_stopped(&core, self, arena);
+        pthread_cancel(signal_thread); /* until here its bound holds for a worker that hangs, too */
+        pthread_join(signal_thread, NULL);
     }
-    err = core.fatal;
     weir_admin_close(&admin);
-    weir_bus_leave(core.bus); /* revokes what is assigned: drains and commits */
-    pthread_cancel(signal_thread);
-    pthread_join(signal_thread, NULL);
-out:
-    weir_admin_close(&admin);
-    pool_close(&core.pool); /* before the bus, which workers wake */
     weir_bus_close(&core.bus);
-    while (core.unsent) {
-        struct outgoing *out = core.unsent;
-        core.unsent = out->next;
-        free(out);
-    }
-    keys_close(&core.keys);
-    free(core.metrics);
-    if (err.fault) {
-        weir_log(WEIR_ERROR, "stopped: can't go on", WEIR_S("reason", err.text));
+    close_core(&core);
+    if (core.fatal.fault) {
+        weir_log(WEIR_ERROR, "stopped: can't go on", WEIR_S("reason", core.fatal.text));
         return core.subscribed ? WEIR_FATAL : WEIR_BAD_INPUT;
     }
     weir_log(WEIR_INFO, "stopped");

@@ -38,8 +38,8 @@ struct done {
     int64_t attempt;
 };
 
-static const char *const whats[] = { "ok",    "bad",   "blame", "retry", "later", "fatal",
-                                     "abort", "block", "sleep", "emit",  "huge",  NULL };
+static const char *const whats[] = { "ok",    "bad",   "blame", "retry", "later", "fatal", "abort",
+                                     "block", "sleep", "emit",  "huge",  "drop",  NULL };
 
 // clang-format off
 static const struct weir_field order_fields[] = {
@@ -118,6 +118,8 @@ static int handle(weir_ctx *ctx, const struct weir_msg *msg)
         sleep_ms(5);
     if (strcmp(what, "sleep") == 0)
         sleep_ms(order.ms);
+    if (strcmp(what, "drop") == 0)
+        return WEIR_OK;
     if (strcmp(what, "huge") == 0)
         return emit_huge(ctx, msg);
     return emit(ctx, msg, order.n, strcmp(what, "emit") == 0 ? order.times : 1);
