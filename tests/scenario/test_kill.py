@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from support.harness import wait_for
+from support.harness import run, wait_for
 from support.shelf_help_events import Mix, generate
 from support.shelf_help_model import Model, diff, read_database
 
@@ -53,4 +53,9 @@ def test_killed_ten_times(bus, start_writer, tables):
         assert by_origin.setdefault(letter.origin, letter.value) == letter.value
     bad = {index: records[index][1] for index, _ in model.dead}
     assert {int(offset): value for (_, _, offset), value in by_origin.items()} == bad
+    listed = run(
+        "weir", "dlq", "ls", WRITER, "--json",
+        env={"WEIR_BROKERS": bus.brokers, "WEIR_NAMESPACE": bus.namespace},
+    )  # fmt: skip
+    assert len(listed.stdout.splitlines()) == len(bad)  # repeats are one
     writer.stop()
