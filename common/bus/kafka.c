@@ -27,6 +27,7 @@
 enum {
     SERVICE_EVERY = 64, /* records between two looks at reports, commits and the group */
     COMMITTED_TIMEOUT_MS = 10000,
+    COMMITTED_AGAIN_MS = 200,
     PROBE_EVERY_MS = 1000, /* while the cluster is away */
     NUDGE_EVERY_MS = 10,   /* see nudge() */
     SILENT_MS = 15000,     /* unread records and nothing fetched for so long: see watch_silence() */
@@ -51,7 +52,9 @@ struct kafka {
     size_t name_space_length;
     char *const *env;
     bool (*ready_for)(void *arg, const char *topic, int32_t partition);
+    bool (*stopping)(void *arg);
     struct weir_bus_events on;
+    int64_t rebuilt_end; /* see watch_silence() */
 
     rd_kafka_t *consumer; /* group member, or a reader that never joins; opened when first needed */
     rd_kafka_t *producer;
@@ -444,21 +447,20 @@ static rd_kafka_resp_err_t read_committed(struct kafka *bus, rd_kafka_topic_part
     return code;
 }
 
-static void take_assignment(struct kafka *bus, rd_kafka_topic_partition_list_t *list)
+static bool take_assignment(struct kafka *bus, rd_kafka_topic_partition_list_t *list)
 {
     size_t count = (size_t)list->cnt;
     WEIR_AUTO(weir_arena) *arena = weir_arena_new();
     struct weir_partition *parts = weir_alloc_zero(arena, (count + 1) * sizeof(*parts));
     rd_kafka_resp_err_t code;
 
-    /* Without the committed metadata a crash would go unnoticed, so an assignment waits for it. */
+    /* Without the committed offsets all would be read again, and without their metadata a crash
+     * would go unnoticed: an assignment waits for them, whatever the reason. */
     while ((code = read_committed(bus, list)) != 0) {
         remark(bus, rd_kafka_err2str(code));
-        if (code != RD_KAFKA_RESP_ERR__TIMED_OUT && code != RD_KAFKA_RESP_ERR__TRANSPORT &&
-            code != RD_KAFKA_RESP_ERR__WAIT_COORD &&
-            code != RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS &&
-            code != RD_KAFKA_RESP_ERR_NOT_COORDINATOR)
-            break;
+        if (bus->stopping && bus->stopping(bus->on.arg))
+            return false;
+        usleep(COMMITTED_AGAIN_MS * 1000);
     }
     for (size_t i = 0; i < count; i++) {
         rd_kafka_topic_partition_t *from = &list->elems[i];
@@ -476,6 +478,7 @@ static void take_assignment(struct kafka *bus, rd_kafka_topic_partition_list_t *
         list->elems[i].offset = parts[i].offset >= 0 ? parts[i].offset : RD_KAFKA_OFFSET_BEGINNING;
         add_part(bus, list->elems[i].topic, list->elems[i].partition, parts[i].offset);
     }
+    return true;
 }
 
 static void give_back(struct kafka *bus, const rd_kafka_topic_partition_list_t *list, bool lost)
@@ -505,11 +508,11 @@ static void on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t code,
     if (code == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
         set_up(bus, true, "answers again");
         bus->last_record_ms = weir_mono_ms();
-        take_assignment(bus, list);
-        if (cooperative)
+        bool taken = take_assignment(bus, list);
+        if (cooperative && taken)
             error = rd_kafka_incremental_assign(rk, list);
-        else
-            rd_kafka_assign(rk, list);
+        else if (!cooperative)
+            rd_kafka_assign(rk, taken ? list : NULL);
     } else {
         give_back(bus, list, rd_kafka_assignment_lost(rk));
         if (cooperative)
@@ -685,11 +688,13 @@ static int watch_silence(struct kafka *bus, struct weir_err *err)
         if (rd_kafka_query_watermark_offsets(bus->consumer, full_topic(bus, part->topic, name),
                                              part->partition, &first, &end, 1000) != 0)
             continue;
-        if (end <= part->next_offset) {
+        /* A log may end in what is no record (transaction markers): building anew once shows it. */
+        if (end <= part->next_offset || end == bus->rebuilt_end) {
             part->behind_since_ms = 0;
         } else if (part->behind_since_ms == 0) {
             part->behind_since_ms = bus->last_record_ms;
         } else {
+            bus->rebuilt_end = end;
             remark(bus, "consumer silent though there are records: building it anew");
             close_consumer(bus);
             if (need_consumer(bus, err) < 0)
@@ -1392,6 +1397,8 @@ int weir_bus_kafka_open(const struct weir_bus_config *config, const char *addres
     bus->instance = config->instance ? weir_xstrdup(config->instance) : NULL;
     bus->env = config->env;
     bus->ready_for = config->ready_for;
+    bus->stopping = config->stopping;
+    bus->rebuilt_end = -1;
     bus->on = config->on;
     bus->up = true; /* until the contrary is known */
     bus->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

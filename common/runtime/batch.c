@@ -95,8 +95,9 @@ static void collect(struct core *core, struct part *part)
     for (struct record *record = part->unbatched; record && count < most; record = record->next) {
         if (part->suspect && record->offset >= part->unbatched->offset + part->guard.group)
             break;
-        if (count > 0 && bytes + record->size_bytes > bytes_max(core))
-            break;
+        if (count > 0 && (bytes + record->size_bytes > bytes_max(core) ||
+                          record->offset >= part->unbatched->offset + core->window))
+            break; /* the latter: behind a gap wider than any promise */
         bytes += record->size_bytes;
         count++;
         last = record;
@@ -162,7 +163,6 @@ static size_t bury_blamed(struct core *core, struct unit *unit)
         struct record *record = unit->records[i];
         if (record->blamed) {
             blamed++;
-            record->blamed = false;
             flow_letter(core, record, &record->blame, unit->attempt);
         } else {
             unit->records[kept++] = record;
@@ -209,13 +209,14 @@ static void handled(struct core *core, struct unit *unit)
 {
     struct part *part = unit->part;
 
+    for (size_t i = 0; i < unit->count; i++)
+        unit->records[i]->outcome = unit->records[i]->duplicate ? OUTCOME_DUPLICATE : OUTCOME_DONE;
     flow_send_output(core, unit);
     part->stored = unit->records[unit->count - 1]->offset + 1;
     remove_unit(part, unit);
     for (size_t i = 0; i < unit->count; i++) {
         struct record *record = unit->records[i];
-        record->outcome = record->duplicate ? OUTCOME_DUPLICATE : OUTCOME_DONE;
-        if (record->in_delivery == 0)
+        if (record->state == RECORD_WAITING) /* it sent nothing */
             flow_finish(core, record, record->outcome);
     }
     unit_free(unit);

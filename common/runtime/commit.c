@@ -8,7 +8,7 @@
 
 #include "runtime/core.h"
 
-enum { COMMIT_AGAIN_MS = 200, SUSPECTS_IDLE_MS = 3000 };
+enum { COMMIT_AGAIN_MS = 200, SUSPECTS_IDLE_MS = 30000 };
 
 static void leave_suspects(struct core *core, struct part *part)
 {
@@ -22,13 +22,20 @@ static void leave_suspects(struct core *core, struct part *part)
     }
 }
 
-/* Only one partition goes carefully at a time: a death must have one cause. */
-static bool has_the_floor(const struct core *core, const struct part *part)
+/* A retry topic's record that is not due is in nobody's hands: it holds up nothing. */
+static bool goes_carefully(const struct part *part)
 {
-    for (const struct part *other = core->parts; other != part; other = other->next)
-        if (other->suspect)
-            return false;
-    return part->suspect;
+    return part->suspect && !(part->first && part->first->due_ms > weir_mono_ms());
+}
+
+/* The partition whose turn it is to go carefully; NULL: none does. One at a time: a death must have
+ * one cause. */
+static const struct part *careful_one(const struct core *core)
+{
+    for (const struct part *part = core->suspects > 0 ? core->parts : NULL; part; part = part->next)
+        if (goes_carefully(part))
+            return part;
+    return NULL;
 }
 
 bool commit_allows(struct core *core, struct part *part, const struct record *first,
@@ -36,12 +43,11 @@ bool commit_allows(struct core *core, struct part *part, const struct record *fi
 {
     if (part->stopping || part->revoked)
         return false;
-    if (part->suspect) {
-        if (!has_the_floor(core, part) || first != part->first || part->running || part->sending)
-            return false;
-    } else if (core->suspects > 0) {
+    const struct part *careful = careful_one(core);
+    if (careful && careful != part)
         return false;
-    }
+    if (part->suspect && (first != part->first || core->submitted > 0 || part->sending))
+        return false;
     if (last_offset < part->promised)
         return true;
     part->want_promise = true;
@@ -54,8 +60,8 @@ static bool condemn(struct core *core, struct part *part)
     struct record *head = part->first;
     struct weir_err why;
 
-    if (!part->suspect || !head || head->state != RECORD_WAITING ||
-        !guard_condemns(&part->guard, part->committed, head->offset) || !has_the_floor(core, part))
+    if (!part->suspect || !head || head->state != RECORD_WAITING || head->due_ms != 0 ||
+        !guard_condemns(&part->guard, part->committed, head->offset) || careful_one(core) != part)
         return false;
     int deaths = (int)part->guard.deaths + 1;
     weir_fail(&why, WEIR_BAD_INPUT, "killed the process %d times", deaths);
@@ -160,17 +166,28 @@ void commit_outcome(struct core *core, struct part *part, enum weir_fault fault,
              WEIR_S("reason", reason));
 }
 
-void commit_last(struct core *core, struct part *part)
+int64_t commit_due_ms(const struct core *core, const struct part *part)
 {
-    int64_t deadline_ms = weir_mono_ms() + 5000;
+    if (part->committing >= 0 || part->position < 0)
+        return -1;
+    if (part->position > (part->committed >= 0 ? part->committed : 0))
+        return part->commit_ms + core->settings->commit_ms;
+    if (!part->first && part->promised > part->position && !part->suspect)
+        return (part->read_ms > part->commit_ms ? part->read_ms : part->commit_ms) +
+               core->settings->commit_ms;
+    return -1;
+}
 
+void commit_last(struct core *core, struct part *part, int64_t deadline_ms)
+{
+    char metadata[GUARD_METADATA_SIZE] = "";
+
+    /* One under way would overwrite ours. */
     while (part->committing >= 0 && weir_mono_ms() < deadline_ms)
         core_pump(core, 20);
     if (part->position < 0 || part->committing >= 0)
         return;
-    char metadata[GUARD_METADATA_SIZE] = "";
-    if (part->running >
-        0) /* a worker is still in it: if it dies of it, the next owner shall know */
+    if (part->running > 0) /* if a worker dies of what it still does, the next owner shall know */
         guard_running(metadata, core->window);
     else if (part->suspect)
         guard_running(metadata, part->guard.suspect_end > part->position

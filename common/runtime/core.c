@@ -17,6 +17,8 @@ enum {
     IN_FLIGHT_DEFAULT = 1000,
     RECORDS_A_TURN = 256, /* read before looking at anything else */
     LOOP_WAIT_MS = 500,
+    BOUNDS_TIMEOUT_MS = 2000,
+    LAST_COMMITS_MS = 5000,
     STUCK_MS = 60000, /* the loop has not turned for so long: /healthz fails */
 };
 
@@ -101,6 +103,11 @@ static bool ready_for(void *arg, const char *topic, int32_t partition)
            part->bytes < core->bytes_max / core->part_count;
 }
 
+static bool is_stopping(void *arg)
+{
+    return atomic_load(&((struct core *)arg)->stop);
+}
+
 static void collect_done(struct core *core)
 {
     struct unit *unit = pool_done(core->pool);
@@ -118,6 +125,19 @@ void core_pump(struct core *core, int timeout_ms)
     weir_bus_poll(core->bus, timeout_ms);
     collect_done(core);
     atomic_store(&health.turn_ms, weir_mono_ms());
+}
+
+/* Is the sink's offset before the group's, so that what was announced there lies far ahead? */
+static bool is_behind(struct core *core, const struct part *part, int64_t next)
+{
+    struct weir_err ignored;
+    int64_t end;
+
+    if (next < 0 && part->guard.suspect_end >= 0 &&
+        weir_bus_bounds(core->bus, part->topic, part->partition, BOUNDS_TIMEOUT_MS, &next, &end,
+                        &ignored) < 0)
+        next = 0;
+    return next < part->committed;
 }
 
 /* Asks the sink where each partition goes on. Waits as long as it takes: without an answer nothing
@@ -154,7 +174,7 @@ static void resume_from_sink(struct core *core, struct part *part)
             /* The sink is the authority: an older or empty one (restored, moved) is filled again.
              */
             part->position = part->next_offset = part->stored = next;
-            if (next < part->committed)
+            if (is_behind(core, part, next))
                 guard_load(&part->guard, NULL, -1, true);
             return;
         }
@@ -205,6 +225,8 @@ static void on_assigned(void *arg, struct weir_partition *parts, size_t count)
         weir_log(WEIR_INFO, "assigned", WEIR_S("topic", part->topic),
                  WEIR_I("partition", part->partition), WEIR_I("from", part->next_offset));
     }
+    for (struct part *part = core->parts; part; part = part->next)
+        part->read_ms = weir_mono_ms(); /* the sink may have kept us waiting */
     core->assigned = true;
 }
 
@@ -231,12 +253,13 @@ static void on_revoked(void *arg, const struct weir_partition *parts, size_t cou
         core_pump(core, 20);
     if (lost)
         core->assigned = false;
+    deadline_ms = weir_mono_ms() + LAST_COMMITS_MS; /* of all of them together */
     for (size_t i = 0; i < count; i++) {
         struct part *part = core_part(core, parts[i].topic, parts[i].partition);
         if (!part)
             continue;
         if (!lost)
-            commit_last(core, part);
+            commit_last(core, part, deadline_ms);
         weir_log(WEIR_INFO, "revoked", WEIR_S("topic", part->topic),
                  WEIR_I("partition", part->partition), WEIR_I("position", part->position),
                  WEIR_S("lost", lost ? "yes" : "no"));
@@ -297,13 +320,14 @@ static int next_wait_ms(const struct core *core)
         wait_ms = sooner(wait_ms, probe_ms, now_ms);
     for (const struct part *part = core->parts; part; part = part->next) {
         int64_t left_ms = core->breaker.open || part->batches ? -1 : batch_wait_left_ms(core, part);
-        if (left_ms >= 0 && !part->want_promise)
+        if (left_ms >= 0 && !part->want_promise && core->suspects == 0)
             wait_ms = sooner(wait_ms, now_ms + left_ms, now_ms);
         for (const struct unit *unit = part->batches; unit; unit = unit->after)
             if (unit->due_ms > now_ms)
                 wait_ms = sooner(wait_ms, unit->due_ms, now_ms);
-        if (part->position != part->committed && part->committing < 0)
-            wait_ms = sooner(wait_ms, part->commit_ms + core->settings->commit_ms, now_ms);
+        int64_t commit_ms = commit_due_ms(core, part);
+        if (commit_ms >= 0)
+            wait_ms = sooner(wait_ms, commit_ms, now_ms);
     }
     return (int)wait_ms;
 }
@@ -479,6 +503,7 @@ static int open_bus(struct core *core, char *const *env, weir_arena *arena, stru
         .instance = core->settings->instance,
         .env = env,
         .ready_for = ready_for,
+        .stopping = is_stopping,
         .on = { .assigned = on_assigned,
                 .revoked = on_revoked,
                 .delivered = on_delivered,
@@ -518,6 +543,8 @@ static void work_until_stopped(struct core *core, const void *self, weir_arena *
             turn(core);
     }
     struct weir_err why = core->fatal;
+    if (why.fault) /* a handler that hangs must not keep us: the signal's bound holds here too */
+        pthread_kill(core->signal_thread, SIGTERM);
     weir_bus_leave(core->bus); /* revokes what is assigned: drains and commits */
     pool_close(&core->pool);   /* before the bus, which workers wake */
     core->fatal = why;
@@ -545,12 +572,12 @@ int core_run(const struct weir_service *service, const struct settings *settings
     if (open_bus(&core, env, arena, &core.fatal) == WEIR_OK &&
         open_admin(&core, &admin, &core.fatal) == WEIR_OK) {
         struct signals signals = { &core, settings->drain_ms };
-        pthread_t signal_thread;
-        if (pthread_create(&signal_thread, NULL, wait_for_signals, &signals) != 0)
+        if (pthread_create(&core.signal_thread, NULL, wait_for_signals, &signals) != 0)
             abort();
         work_until_stopped(&core, self, arena);
-        pthread_cancel(signal_thread); /* until here its bound holds for a worker that hangs, too */
-        pthread_join(signal_thread, NULL);
+        pthread_cancel(
+            core.signal_thread); /* until here its bound holds for a worker that hangs, too */
+        pthread_join(core.signal_thread, NULL);
     }
     weir_admin_close(&admin);
     weir_bus_close(&core.bus);

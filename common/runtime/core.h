@@ -5,6 +5,7 @@
 #ifndef WEIR_CORE_H
 #define WEIR_CORE_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include <weir/bus.h>
@@ -74,6 +75,7 @@ struct core {
     int64_t unsent_ms;                     /* not before */
 
     uintptr_t serial; /* of the last partition assigned */
+    pthread_t signal_thread;
     bool subscribed, assigned, bus_up;
     bool resuming;         /* the sink does not say where to go on */
     atomic_bool stop;      /* set by the signal thread */
@@ -116,7 +118,10 @@ bool commit_allows(struct core *core, struct part *part, const struct record *fi
 void commit_advance(struct core *core, struct part *part);
 void commit_outcome(struct core *core, struct part *part, enum weir_fault fault,
                     const char *reason);
-void commit_last(struct core *core, struct part *part); /* before the partition goes */
+/* Before the partition goes: commits what it has finished, at the latest until deadline_ms. */
+void commit_last(struct core *core, struct part *part, int64_t deadline_ms);
+/* When commit_advance() will have something to send, on the monotonic clock; -1: not by itself. */
+int64_t commit_due_ms(const struct core *core, const struct part *part);
 
 /* ---- core.c ---- */
 

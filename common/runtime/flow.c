@@ -226,10 +226,11 @@ void flow_send(struct core *core, struct outgoing *out)
 {
     struct weir_err err;
 
-    if (core->unsent) { /* keep the order of what came of one key */
-        queue_unsent(core, out);
-        return;
-    }
+    for (struct outgoing *before = core->unsent; before; before = before->next)
+        if (before->cause == out->cause) { /* keep the order of what came of one record */
+            queue_unsent(core, out);
+            return;
+        }
     int fault = weir_bus_produce(core->bus, &out->msg, out, &err);
     if (fault == WEIR_TRY_LATER) {
         queue_unsent(core, out);
@@ -267,6 +268,7 @@ void flow_letter(struct core *core, struct record *record, const struct weir_err
              WEIR_I("partition", record->msg.partition), WEIR_I("offset", record->msg.offset),
              WEIR_S("fault", weir_fault_name(why->fault)), WEIR_S("reason", why->text));
     record->outcome = OUTCOME_DEAD;
+    record->blamed = false;
     start_sending(record, 1);
     flow_send(core, outgoing_letter(record, core->service->name, attempts, why, weir_wall_ms()));
 }
@@ -297,7 +299,6 @@ static void sent(struct core *core, struct record *record)
 
     part->sending--;
     if (record->blamed) {
-        record->blamed = false;
         flow_letter(core, record, &record->blame, record->msg.attempt);
         return;
     }

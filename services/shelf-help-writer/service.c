@@ -15,6 +15,8 @@
 #include "merge.h"
 #include "store.h"
 
+#define QUERY_CANCELED "57014" /* SQLSTATE of a statement time-out */
+
 struct writer {
     const char *database_url; /* options */
     int64_t database_timeout_ms;
@@ -239,8 +241,11 @@ static int handle_batch(weir_ctx *ctx, const struct weir_msg *const *msgs, size_
             0)
         goto undo;
     collect(ctx, msgs, count, next, &fresh);
-    if (fresh.count > 0 && store_batch(ctx, &fresh, &merged) < 0)
+    if (fresh.count > 0 && store_batch(ctx, &fresh, &merged) < 0) {
+        if (count > 1 && strcmp(weir_pg_sqlstate(self->pg), QUERY_CANCELED) == 0)
+            err->fault = WEIR_RETRY; /* too much for one statement's time: it comes apart */
         goto undo;
+    }
     int64_t end = msgs[count - 1]->offset + 1;
     if (weir_pg_sink_commit(self->pg, end > next ? end : next, err) < 0)
         goto undo;

@@ -467,3 +467,16 @@ def test_a_statement_that_hangs_is_ended_and_tried_again(bus, start_writer, tabl
     bus.wait_done(WRITER, EVENTS, 10)
     assert count(tables, "library_searches") == 1
     assert bus.count(LETTERS) == 0
+
+
+def test_the_offsets_of_the_database_count_not_the_groups(bus, start_writer, tables):
+    """They are of one transaction with the rows; the group's are for those who look at the lag."""
+    writer = start_writer()
+    feed(bus, *[library_search() for _ in range(10)])
+    writer.stop()
+    bus.commit(WRITER, EVENTS, {0: 2})
+    writer.start()
+    assert writer.wait_log("assigned")["from"] == 10
+    bus.wait_done(WRITER, EVENTS, 10)  # the group is told again
+    assert writer.ledger()[0] == 0
+    assert count(tables, "library_searches") == 10

@@ -210,6 +210,16 @@ class Bus:
 
         return insist(ask, self._new_admin)
 
+    def commit(self, group, topic, offsets):
+        """Sets what a group without members has committed: {partition: offset}."""
+        parts = [
+            TopicPartition(self.namespace + topic, partition, offset)
+            for partition, offset in offsets.items()
+        ]
+        asked = ConsumerGroupTopicPartitions(self.namespace + group, parts)
+        [future] = self.admin.alter_consumer_group_offsets([asked]).values()
+        future.result(10)
+
     def lag(self, group, topic):
         committed = self.committed(group, topic)
         ends = self.ends(topic).items()

@@ -56,6 +56,8 @@ struct weir_bus_config {
     /* Asked before a record of the partition is handed out; NULL: always. A partition that is not
      * ready is left in its queue: back-pressure without pausing. */
     bool (*ready_for)(void *arg, const char *topic, int32_t partition);
+    /* Asked while an assignment waits for the cluster: true gives it up. NULL: never. */
+    bool (*stopping)(void *arg);
     struct weir_bus_events on;
 };
 
