@@ -38,10 +38,16 @@ static const struct part *careful_one(const struct core *core)
     return NULL;
 }
 
+bool commit_fills_gap(const struct part *part)
+{
+    return !part->suspect && part->runnable && part->runnable->offset < part->handed_out &&
+           part->runnable->offset < part->promised;
+}
+
 bool commit_allows(struct core *core, struct part *part, const struct record *first,
                    int64_t last_offset)
 {
-    if (part->stopping || part->revoked)
+    if (part->revoked || (part->stopping && !commit_fills_gap(part)))
         return false;
     const struct part *careful = careful_one(core);
     if (careful && careful != part)

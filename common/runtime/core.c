@@ -233,7 +233,8 @@ static void on_assigned(void *arg, struct weir_partition *parts, size_t count)
 static bool busy(const struct core *core)
 {
     for (const struct part *part = core->parts; part; part = part->next)
-        if (part->stopping && (part->running > 0 || part->sending > 0))
+        if (part->stopping && (part->running > 0 || part->sending > 0 ||
+                               (commit_fills_gap(part) && !core->breaker.open)))
             return true;
     return false;
 }
@@ -249,8 +250,10 @@ static void on_revoked(void *arg, const struct weir_partition *parts, size_t cou
         if (part)
             part->stopping = true;
     }
-    while (busy(core) && weir_mono_ms() < deadline_ms)
+    while (busy(core) && weir_mono_ms() < deadline_ms) {
+        flow_dispatch(core);
         core_pump(core, 20);
+    }
     if (lost)
         core->assigned = false;
     deadline_ms = weir_mono_ms() + LAST_COMMITS_MS; /* of all of them together */

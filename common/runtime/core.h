@@ -30,6 +30,7 @@ struct part { /* an assigned partition */
     int64_t next_offset; /* behind the last record read; -1: nothing known */
     int64_t position; /* the oldest unfinished offset: what may be committed; -1: nothing known */
 
+    int64_t handed_out; /* behind the highest offset that went to a worker */
     struct record *runnable,
         *runnable_last;       /* singles whose turn it is, by offset (linked by .link) */
     struct unit *batches;     /* in order; the first is being handled or next */
@@ -115,6 +116,9 @@ int64_t batch_max(const struct core *core, const struct weir_route *route);
  * it is under way. */
 bool commit_allows(struct core *core, struct part *part, const struct record *first,
                    int64_t last_offset);
+/* At a stop: is a record to be handled though no worker has it yet, because later ones are done and
+ * would otherwise come again? */
+bool commit_fills_gap(const struct part *part);
 void commit_advance(struct core *core, struct part *part);
 void commit_outcome(struct core *core, struct part *part, enum weir_fault fault,
                     const char *reason);

@@ -161,6 +161,8 @@ static bool dispatch_one(struct core *core, struct part *part)
         return false;
     }
     record->state = RECORD_RUNNING;
+    if (part->handed_out <= record->offset)
+        part->handed_out = record->offset + 1;
     part->runnable = record->link;
     if (!part->runnable)
         part->runnable_last = NULL;
