@@ -546,7 +546,9 @@ static void work_until_stopped(struct core *core, const void *self, weir_arena *
             turn(core);
     }
     struct weir_err why = core->fatal;
-    if (why.fault) /* a handler that hangs must not keep us: the signal's bound holds here too */
+    /* A handler that hangs must not keep us: the signal's bound holds here too. */
+    if (why.fault)
+        /* NOLINTNEXTLINE(bugprone-bad-signal-to-kill-thread): blocked, and awaited by sigwait() */
         pthread_kill(core->signal_thread, SIGTERM);
     weir_bus_leave(core->bus); /* revokes what is assigned: drains and commits */
     pool_close(&core->pool);   /* before the bus, which workers wake */

@@ -53,7 +53,7 @@ def come_and_go(first, start, load, progress):
                 member.stop(25)
             wait_for(lambda: members[0].is_ready() or not load.is_alive(), 30, "the other goes on")
         changes += 1
-    assert changes >= 5
+    assert changes >= 4
     return members
 
 
@@ -63,7 +63,7 @@ def test_rows_equal_the_models(bus, start_writer, tables, partitions):
     # comes back under its key, and the two books that are one are left out.
     spread = [
         (b"group-" + meta.message_id[:1].encode(), value)
-        for _, value, meta in generate(30_000, seed=partitions, mix=MIX)
+        for _, value, meta in generate(20_000, seed=partitions, mix=MIX)
         if b"Marsh" not in value
     ]
     model = Model().feed_all(value for _, value in spread)
@@ -75,7 +75,7 @@ def test_rows_equal_the_models(bus, start_writer, tables, partitions):
         return sum(offset for offset, _ in bus.committed(WRITER, EVENTS).values())
 
     first = start()
-    load = feed(bus, EVENTS, spread, 12)
+    load = feed(bus, EVENTS, spread, 9)
     members = come_and_go(first, start, load, progress)
     load.join()
     bus.wait_done(WRITER, EVENTS, 60)
@@ -101,7 +101,7 @@ def test_each_key_keeps_its_order(bus, start_probe, partitions):
         return bus.count(OUT)
 
     first = start()
-    load = feed(bus, ORDERED, records, 12)
+    load = feed(bus, ORDERED, records, 9)
     members = come_and_go(first, start, load, progress)
     load.join()
     bus.wait_done(PROBE, ORDERED, 60)

@@ -23,7 +23,7 @@ def order(n, do="ok", **more):
 
 def test_nothing_is_delivered_again_after_a_stop_under_load(bus, start_probe):
     """A drained stop commits all that it finished, so not one output comes twice."""
-    count, stops = 20_000, 5
+    count, stops = 12_000, 5
     probe = start_probe(WEIR_CONCURRENCY="4", WEIR_COMMIT_MS="5s").wait_ready()
     records = [(b"key%d" % (n % 40), order(n)) for n in range(count)]
     bus.produce(ORDERED, records)
