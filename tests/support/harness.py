@@ -11,6 +11,7 @@ WEIR_BUILD names the directory of the binaries, "build" unless given: build/asan
 same tests run under the sanitizers, whose reports fail the test.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -355,6 +356,10 @@ class Service:
         return self
 
     def __exit__(self, *_):
+        if SANITIZED and self.process.poll() is None:
+            self.term()  # only an end in good order looks for leaks
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.wait(10)
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait(10)
