@@ -1,4 +1,7 @@
-/* Picks the implementation by the url's scheme and passes calls on. */
+/* Picks the implementation by the url's scheme and passes calls on; lists are sorted here, for all.
+ */
+#include <stdlib.h>
+
 #include "bus/ops.h"
 
 int weir_bus_open(const struct weir_bus_config *config, weir_bus **out, struct weir_err *err)
@@ -59,10 +62,24 @@ int64_t weir_bus_end(weir_bus *bus, const char *topic, int32_t partition)
     return bus->ops->end(bus, topic, partition);
 }
 
+static int by_topic_name(const void *a, const void *b)
+{
+    return strcmp(((const struct weir_topic_info *)a)->name,
+                  ((const struct weir_topic_info *)b)->name);
+}
+
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
 int weir_bus_topics(weir_bus *bus, int timeout_ms, weir_arena *arena, struct weir_topic_info **out,
                     size_t *count, struct weir_err *err)
 {
-    return bus->ops->topics(bus, timeout_ms, arena, out, count, err);
+    int fault = bus->ops->topics(bus, timeout_ms, arena, out, count, err);
+    if (fault == WEIR_OK)
+        qsort(*out, *count, sizeof(**out), by_topic_name);
+    return fault;
 }
 
 int weir_bus_topic_create(weir_bus *bus, const struct weir_topic_spec *spec, int timeout_ms,
@@ -105,7 +122,10 @@ int weir_bus_bounds(weir_bus *bus, const char *topic, int32_t partition, int tim
 int weir_bus_groups(weir_bus *bus, int timeout_ms, weir_arena *arena, const char ***out,
                     size_t *count, struct weir_err *err)
 {
-    return bus->ops->groups(bus, timeout_ms, arena, out, count, err);
+    int fault = bus->ops->groups(bus, timeout_ms, arena, out, count, err);
+    if (fault == WEIR_OK)
+        qsort(*out, *count, sizeof(**out), by_text);
+    return fault;
 }
 
 int weir_bus_group_offsets(weir_bus *bus, const char *group, int timeout_ms, weir_arena *arena,

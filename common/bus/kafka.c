@@ -892,12 +892,6 @@ static int unavailable(struct weir_err *err, const char *what, rd_kafka_resp_err
     return weir_fail(err, WEIR_TRY_LATER, "kafka: %s: %s", what, rd_kafka_err2str(code));
 }
 
-static int by_topic_name(const void *a, const void *b)
-{
-    return strcmp(((const struct weir_topic_info *)a)->name,
-                  ((const struct weir_topic_info *)b)->name);
-}
-
 static int kafka_topics(weir_bus *base, int timeout_ms, weir_arena *arena,
                         struct weir_topic_info **out, size_t *count, struct weir_err *err)
 {
@@ -922,7 +916,6 @@ static int kafka_topics(weir_bus *base, int timeout_ms, weir_arena *arena,
         };
     }
     rd_kafka_metadata_destroy(metadata);
-    qsort(*out, *count, sizeof(**out), by_topic_name);
     return WEIR_OK;
 }
 
@@ -1182,11 +1175,6 @@ static int kafka_bounds(weir_bus *base, const char *topic, int32_t partition, in
     return WEIR_OK;
 }
 
-static int by_text(const void *a, const void *b)
-{
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
 static int kafka_groups(weir_bus *base, int timeout_ms, weir_arena *arena, const char ***out,
                         size_t *count, struct weir_err *err)
 {
@@ -1218,7 +1206,6 @@ static int kafka_groups(weir_bus *base, int timeout_ms, weir_arena *arena, const
             if (in_name_space(bus, name))
                 (*out)[(*count)++] = weir_strdup(arena, short_topic(bus, name));
         }
-        qsort(*out, *count, sizeof(**out), by_text);
         err->fault = WEIR_OK;
     }
     close_request(&request);

@@ -748,12 +748,6 @@ static int64_t memory_end(weir_bus *base, const char *topic, int32_t partition)
 
 /* ---- asking the cluster: answers are at hand, no timeout is needed ---- */
 
-static int by_topic_name(const void *a, const void *b)
-{
-    return strcmp(((const struct weir_topic_info *)a)->name,
-                  ((const struct weir_topic_info *)b)->name);
-}
-
 static int memory_topics(weir_bus *base, int timeout_ms, weir_arena *arena,
                          struct weir_topic_info **out, size_t *count, struct weir_err *err)
 {
@@ -773,7 +767,6 @@ static int memory_topics(weir_bus *base, int timeout_ms, weir_arena *arena,
                 (struct weir_topic_info){ weir_strdup(arena, short_name(bus, topic->name)),
                                           topic->partitions, topic->replicas };
     unlock(bus);
-    qsort(*out, *count, sizeof(**out), by_topic_name);
     return WEIR_OK;
 }
 
@@ -942,11 +935,6 @@ static int memory_bounds(weir_bus *base, const char *topic, int32_t partition, i
     return log ? WEIR_OK : unknown(err, topic);
 }
 
-static int by_text(const void *a, const void *b)
-{
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
 static int memory_groups(weir_bus *base, int timeout_ms, weir_arena *arena, const char ***out,
                          size_t *count, struct weir_err *err)
 {
@@ -964,7 +952,6 @@ static int memory_groups(weir_bus *base, int timeout_ms, weir_arena *arena, cons
         if (in_name_space(bus, group->name))
             (*out)[(*count)++] = weir_strdup(arena, short_name(bus, group->name));
     unlock(bus);
-    qsort(*out, *count, sizeof(**out), by_text);
     return WEIR_OK;
 }
 

@@ -100,6 +100,22 @@ static void check_suspects(struct core *core, struct part *part)
         leave_suspects(core, part);
 }
 
+/* The suspects not passed yet, for the next owner. */
+static void announce_rest(const struct part *part, char metadata[GUARD_METADATA_SIZE])
+{
+    int64_t left = part->guard.suspect_end - part->position;
+    guard_running(metadata, left > 0 ? left : 1);
+}
+
+static void commit_position(struct core *core, struct part *part, const char *metadata)
+{
+    struct weir_partition at = { part->topic, part->partition, part->position, metadata };
+
+    part->committing = part->position;
+    part->commit_ms = weir_mono_ms();
+    weir_bus_commit(core->bus, &at, 1, (void *)part->serial);
+}
+
 static void send(struct core *core, struct part *part)
 {
     char metadata[GUARD_METADATA_SIZE] = "";
@@ -122,22 +138,28 @@ static void send(struct core *core, struct part *part)
         part->promising = part->position + core->window;
     } else if (part->suspect) {
         /* Nothing at hand yet of what is suspect: the announcement must outlive us unchanged. */
-        int64_t left = part->guard.suspect_end - part->position;
-        guard_running(metadata, left > 0 ? left : 1);
+        announce_rest(part, metadata);
     } else {
         part->promised = part->position; /* clean: no promise, from this moment on */
     }
-    struct weir_partition at = { part->topic, part->partition, part->position, metadata };
     part->want_promise = false;
-    part->committing = part->position;
-    part->commit_ms = weir_mono_ms();
-    weir_bus_commit(core->bus, &at, 1, (void *)part->serial);
+    commit_position(core, part, metadata);
+}
+
+int64_t commit_due_ms(const struct core *core, const struct part *part)
+{
+    if (part->committing >= 0 || part->position < 0)
+        return -1;
+    if (part->position > (part->committed >= 0 ? part->committed : 0))
+        return part->commit_ms + core->settings->commit_ms;
+    if (!part->first && part->promised > part->position && !part->suspect)
+        return (part->read_ms > part->commit_ms ? part->read_ms : part->commit_ms) +
+               core->settings->commit_ms;
+    return -1;
 }
 
 void commit_advance(struct core *core, struct part *part)
 {
-    int64_t now_ms = weir_mono_ms();
-
     if (part->revoked || part->stopping || part->position < 0)
         return;
     check_suspects(core, part);
@@ -145,12 +167,10 @@ void commit_advance(struct core *core, struct part *part)
         return;
     if (condemn(core, part))
         return;
+    int64_t due_ms = commit_due_ms(core, part);
     int64_t progress = part->position - (part->committed >= 0 ? part->committed : 0);
-    bool due = now_ms - part->commit_ms >= core->settings->commit_ms;
-    bool idle = !part->first && part->promised > part->position && !part->suspect &&
-                now_ms - part->read_ms >= core->settings->commit_ms;
-    if (part->want_promise || (progress > 0 && (due || progress >= core->window / 4)) ||
-        (idle && due))
+    bool much = progress > 0 && progress >= core->window / 4;
+    if (part->want_promise || much || (due_ms >= 0 && due_ms <= weir_mono_ms()))
         send(core, part);
 }
 
@@ -172,18 +192,6 @@ void commit_outcome(struct core *core, struct part *part, enum weir_fault fault,
              WEIR_S("reason", reason));
 }
 
-int64_t commit_due_ms(const struct core *core, const struct part *part)
-{
-    if (part->committing >= 0 || part->position < 0)
-        return -1;
-    if (part->position > (part->committed >= 0 ? part->committed : 0))
-        return part->commit_ms + core->settings->commit_ms;
-    if (!part->first && part->promised > part->position && !part->suspect)
-        return (part->read_ms > part->commit_ms ? part->read_ms : part->commit_ms) +
-               core->settings->commit_ms;
-    return -1;
-}
-
 void commit_last(struct core *core, struct part *part, int64_t deadline_ms)
 {
     char metadata[GUARD_METADATA_SIZE] = "";
@@ -196,12 +204,9 @@ void commit_last(struct core *core, struct part *part, int64_t deadline_ms)
     if (part->running > 0) /* if a worker dies of what it still does, the next owner shall know */
         guard_running(metadata, core->window);
     else if (part->suspect)
-        guard_running(metadata, part->guard.suspect_end > part->position
-                                    ? part->guard.suspect_end - part->position
-                                    : 1);
-    struct weir_partition at = { part->topic, part->partition, part->position, metadata };
-    part->committing = part->promising = part->position;
-    weir_bus_commit(core->bus, &at, 1, (void *)part->serial);
+        announce_rest(part, metadata);
+    part->promising = part->position;
+    commit_position(core, part, metadata);
     while (part->committing >= 0 && weir_mono_ms() < deadline_ms)
         core_pump(core, 20);
 }

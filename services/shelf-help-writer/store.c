@@ -216,11 +216,11 @@ static int store_books(struct store *store, weir_pg *pg, struct names *books, st
     find_cached(store->books, books);
     if (touch(store, pg, books, touch_sql, err) < 0)
         return weir_wrap(err, "books");
-    struct named **asked = malloc((books->count + 1) * sizeof(*asked));
+    struct named **asked = weir_xmalloc((books->count + 1) * sizeof(*asked));
     size_t count = 0;
     for (size_t i = 0; i < 8; i++)
         array(store, i);
-    for (size_t i = 0; asked && i < books->count; i++) {
+    for (size_t i = 0; i < books->count; i++) {
         struct named *row = &books->rows[i];
         char hash[WEIR_SHA256_HEX_SIZE];
         if (row->id)
@@ -267,11 +267,11 @@ static int store_shelves(struct store *store, weir_pg *pg, struct names *shelves
     find_cached(store->shelves, shelves);
     if (touch(store, pg, shelves, touch_sql, err) < 0)
         return weir_wrap(err, "shelves");
-    struct named **asked = malloc((shelves->count + 1) * sizeof(*asked));
+    struct named **asked = weir_xmalloc((shelves->count + 1) * sizeof(*asked));
     size_t count = 0;
     for (size_t i = 0; i < 3; i++)
         array(store, i);
-    for (size_t i = 0; asked && i < shelves->count; i++) {
+    for (size_t i = 0; i < shelves->count; i++) {
         struct named *row = &shelves->rows[i];
         if (row->id)
             continue;
